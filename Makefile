@@ -1,0 +1,51 @@
+# Everything a developer types. `.ci/run` calls the same targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench migrate lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_ARGS ?=
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the locked dependencies (run and test call it)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Trenza needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || (echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(STAMP) ## Start every service in one process on http://127.0.0.1:8000
+	$(BIN)/trenza up
+
+test: $(STAMP) ## Run the tests (TEST_ARGS="-k photos" narrows them)
+	$(BIN)/pytest -n 2 --dist loadgroup $(TEST_ARGS)
+
+check: $(STAMP) ## Format, lint, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Reformat the code and apply safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## Run the benchmarks; each prints a table of ratios
+	$(BIN)/python -m bench
+
+migrate: $(STAMP) ## Bring the databases of the data folder up to date
+	$(BIN)/trenza migrate
+
+lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+	  --upgrade --all-extras --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## Remove .venv and caches (never the data folder)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,121 @@
+"""One service's database: its engine, short reads, and units of work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
+
+__all__ = ["Database", "DatabaseUnavailable"]
+
+SQLITE_BUSY_SECONDS = 15.0
+"""How long a writer waits for another process's write lock (the CLI beside a running service)."""
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer."""
+
+
+class Database:
+    """The database of one service.
+
+    SQLite: WAL, ``synchronous=FULL``, ``BEGIN IMMEDIATE``, one writer connection per process (the pool of one is the writer
+    lock) beside a few reading ones. PostgreSQL: one pool, and a schema of the service's own.
+    """
+
+    def __init__(self, url: str | URL, *, schema: str, messages: MessageWriter | None = None, pool_size: int = 8) -> None:
+        self.url = make_url(url)
+        self.schema = schema
+        self.messages: MessageWriter = messages or NoMessages()
+        if self.is_sqlite:
+            Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            self._writer = _sqlite_engine(self.url, writable=True, pool_size=1)
+            self._reader = _sqlite_engine(self.url, writable=False, pool_size=max(2, pool_size // 2))
+        else:
+            self._writer = self._reader = create_async_engine(
+                self.url,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                connect_args={"server_settings": {"search_path": f'"{schema}"', "timezone": "UTC"}},
+            )
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded default."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The writing engine, for migrations."""
+        return self._writer
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work: everything in the block commits together when it ends, or not at all when it raises.
+
+        Opening one inside another raises `NestedUnitOfWork`: two transactions would commit separately. What is slow (another
+        service, a file, a computation) stays outside: on SQLite a unit of work holds the database's only write lock.
+        """
+        forbid_open_work("open a unit of work")
+        async with self._writer.connect() as connection:
+            unit = UnitOfWork(connection, self.messages)
+            with open_unit_of_work(unit):
+                async with connection.begin():
+                    yield unit
+        unit.committed()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading. On SQLite it sees the last commit and never waits for the writer."""
+        forbid_open_work("read beside a unit of work (use the unit of work itself)")
+        async with self._reader.connect() as connection:
+            yield connection
+
+    async def ping(self, timeout: float = 2.0) -> None:
+        """Ask the database for a sign of life. Raises `DatabaseUnavailable` when none comes within ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout), self._reader.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            message = f"the database of {self.schema} does not answer: {type(error).__name__}"
+            raise DatabaseUnavailable(message) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._writer.dispose()
+        if self._reader is not self._writer:
+            await self._reader.dispose()
+
+
+def _sqlite_engine(url: URL, *, writable: bool, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=30.0, connect_args={"timeout": SQLITE_BUSY_SECONDS}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's, opens transactions
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        if not writable:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writable else "BEGIN")
+
+    return engine

@@ -1,0 +1,126 @@
+"""The unit of work: business writes and outgoing messages that commit in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from trenza.chassis.contract import Event, Task
+
+if TYPE_CHECKING:
+    from sqlalchemy import CursorResult, Executable
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+__all__ = ["MessageWriter", "NestedUnitOfWork", "NoMessages", "UnitOfWork", "forbid_open_work", "open_unit_of_work"]
+
+
+class NestedUnitOfWork(RuntimeError):
+    """Something was attempted inside an open unit of work that would escape its transaction or hold it open."""
+
+
+class MessageWriter(Protocol):
+    """Writes messages into a service's own database, inside a transaction that somebody else commits."""
+
+    async def publish(self, connection: AsyncConnection, event: Event) -> UUID:
+        """Store an event in the outbox and return its message id."""
+        ...
+
+    async def enqueue(
+        self, connection: AsyncConnection, task: Task, *, delay: timedelta, priority: int, unique_key: str | None
+    ) -> UUID:
+        """Store a task in the inbox of its own service and return its message id."""
+        ...
+
+    def wake(self) -> None:
+        """Tell relay and worker of this process that a commit may have left them work."""
+        ...
+
+
+class NoMessages:
+    """The writer of a database whose service declares no messages."""
+
+    async def publish(self, connection: AsyncConnection, event: Event) -> UUID:  # noqa: ARG002
+        """Refuse: nothing would deliver it."""
+        message = f"{event.message_type} cannot be published: this database has no outbox"
+        raise RuntimeError(message)
+
+    async def enqueue(
+        self,
+        connection: AsyncConnection,  # noqa: ARG002
+        task: Task,
+        *,
+        delay: timedelta,  # noqa: ARG002
+        priority: int,  # noqa: ARG002
+        unique_key: str | None,  # noqa: ARG002
+    ) -> UUID:
+        """Refuse: nothing would run it."""
+        message = f"{task.message_type} cannot be enqueued: this database has no inbox"
+        raise RuntimeError(message)
+
+    def wake(self) -> None:
+        """Nobody to wake."""
+
+
+class UnitOfWork:
+    """One open transaction of one service's database. Made by `Database.work`, never by hand."""
+
+    def __init__(self, connection: AsyncConnection, messages: MessageWriter) -> None:
+        self.connection = connection
+        self._messages = messages
+        self._wrote_messages = False
+        self._on_commit: list[Callable[[], None]] = []
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        """Run a SQLAlchemy Core statement in this transaction."""
+        return await self.connection.execute(statement, parameters)
+
+    async def publish(self, event: Event) -> UUID:
+        """Announce a fact: it leaves if, and only if, this unit of work commits. Returns the message id."""
+        self._wrote_messages = True
+        return await self._messages.publish(self.connection, event)
+
+    async def enqueue(
+        self, task: Task, *, delay: timedelta = timedelta(0), priority: int = 0, unique_key: str | None = None
+    ) -> UUID:
+        """Give this service work that starts after the commit, ``delay`` later. Returns the task's message id.
+
+        Higher ``priority`` runs first (0 is normal, negative is background). While an unfinished task of the same type has the
+        same ``unique_key``, no second one is stored and the first one's id comes back.
+        """
+        self._wrote_messages = True
+        return await self._messages.enqueue(self.connection, task, delay=delay, priority=priority, unique_key=unique_key)
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call something cheap after a successful commit. A crash may skip it: never put a promise here."""
+        self._on_commit.append(callback)
+
+    def committed(self) -> None:
+        """Called by the database once the commit is durable."""
+        if self._wrote_messages:
+            self._messages.wake()
+        for callback in self._on_commit:
+            callback()
+
+
+_open: ContextVar[UnitOfWork | None] = ContextVar("trenza_open_unit_of_work", default=None)
+
+
+@contextmanager
+def open_unit_of_work(unit: UnitOfWork) -> Iterator[None]:
+    """Mark the block as running inside this unit of work."""
+    token = _open.set(unit)
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+def forbid_open_work(what: str) -> None:
+    """Raise `NestedUnitOfWork` when a unit of work is open: the split deployment could not do it, so the monolith must not."""
+    if _open.get() is not None:
+        message = f"cannot {what} while a unit of work is open; end it first"
+        raise NestedUnitOfWork(message)
