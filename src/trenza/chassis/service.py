@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trenza.chassis.blobs import Blobs
     from trenza.chassis.clock import Clock
     from trenza.chassis.data import Database
+    from trenza.chassis.http.phrases import Phrases
     from trenza.chassis.messages import TaskState
     from trenza.chassis.settings import PlatformSettings
 
@@ -92,7 +93,9 @@ class Service:
     schedules: tuple[Schedule, ...] = ()
     checks: tuple[Check, ...] = ()
     lifespan: Callable[[Any], AbstractAsyncContextManager[None]] | None = None
-    extra: str | None = field(default=None)
+    phrases: Phrases = field(default_factory=dict)
+    """The words of its errors in English and Spanish, by their code."""
+    extra: str | None = None
     """The extra of the distribution that brings its heavy dependencies (``pip install 'trenza[images]'``)."""
 
     @property

@@ -1,21 +1,44 @@
-"""Settings that every service shares, and the refusal of unsafe ones in production."""
+"""Settings from the environment and from secret files: those that every service shares, and the refusal of bad ones."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-__all__ = ["PlatformSettings", "UnsafeSettings"]
+__all__ = ["CannotStart", "InvalidSettings", "PlatformSettings", "UnsafeSettings", "load_settings"]
+
+S = TypeVar("S", bound=BaseSettings)
+
+SECRETS_DIR = "TRENZA_SECRETS_DIR"
+"""The variable that names a folder of secret files (as Docker and Kubernetes mount them): one per variable, named after it."""
+
+MINIMUM_SECRET_LENGTH = 32
+"""Characters of a shared secret; 32 random ones carry at least 128 bits even in hexadecimal."""
 
 
-class UnsafeSettings(Exception):
+class CannotStart(Exception):
+    """Something that whoever runs Trenza must put right. The message has a line for each problem, which ends with its remedy."""
+
+
+class UnsafeSettings(CannotStart):
     """Production was asked for with settings that are only fit for development; lists all of them at once."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("unsafe for production:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        self.problems = problems
+
+
+class InvalidSettings(CannotStart):
+    """Variables of the environment that cannot be read; lists all of them, each with its remedy."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("invalid settings:\n" + "\n".join(f"  - {problem}" for problem in problems))
         self.problems = problems
 
 
@@ -25,7 +48,7 @@ def _named(name: str) -> AliasChoices:
 
 
 class PlatformSettings(BaseSettings):
-    """``TRENZA_*`` from the environment; secrets also from files in ``TRENZA_SECRETS_DIR``."""
+    """``TRENZA_*`` from the environment; secrets also from files in ``TRENZA_SECRETS_DIR``. Read them with `load_settings`."""
 
     model_config = SettingsConfigDict(env_prefix="TRENZA_", populate_by_name=True, extra="ignore", frozen=True)
 
@@ -43,13 +66,38 @@ class PlatformSettings(BaseSettings):
     """PEM file of the Ed25519 key that signs tokens; None: one is made in the data folder."""
     blobs_secret: SecretStr | None = None
     """Key of the HMAC of local signed URLs; None: one is made in the data folder."""
-    cors_origins: tuple[str, ...] = Field((), validation_alias=_named("CORS_ORIGINS"))
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias=_named("CORS_ORIGINS"))
+    """Origins whose pages may call the API, separated by commas."""
     prometheus_enabled: bool = Field(default=True, validation_alias=_named("PROMETHEUS_ENABLED"))
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_seconds: float = Field(25.0, ge=0, le=600)
     """How long SIGTERM waits for requests and running messages before their leases are released."""
+    unready_seconds: float = Field(0.0, ge=0, le=120)
+    """How long after SIGTERM the listener stays open while readiness is false, so that load balancers notice."""
     worker_concurrency: int = Field(8, ge=1, le=256)
     """Messages that one service's worker handles at once in one process."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        """``https://a.example, https://b.example`` as it is written in an environment variable."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _base_url(cls, value: str) -> str:
+        """An address that paths are appended to."""
+        if not re.fullmatch(r"https?://[^/?#\s]+[^?#\s]*", value):
+            raise ValueError("must be an http:// or https:// address without a query")
+        return value.rstrip("/")
+
+    @field_validator("blobs_url")
+    @classmethod
+    def _bucket(cls, value: str | None) -> str | None:
+        """The one kind of object store beside the local folder."""
+        if value is not None and not re.fullmatch(r"s3://[^/?#\s]+(/[^?#\s]*)?", value):
+            raise ValueError("must be s3://bucket/prefix")
+        return value
 
     def unsafe_for_production(self) -> tuple[str, ...]:
         """What production must not start with, each with its remedy. Empty in development."""
@@ -58,10 +106,12 @@ class PlatformSettings(BaseSettings):
         problems = []
         if self.signing_key_file is None:
             problems.append("TRENZA_SIGNING_KEY_FILE is not set: name the PEM file of an Ed25519 private key")
+        elif not self.signing_key_file.is_file():
+            problems.append(f"TRENZA_SIGNING_KEY_FILE names {self.signing_key_file}, which is no file: mount it there")
         if self.blobs_url is None and self.blobs_secret is None:
             problems.append("TRENZA_BLOBS_SECRET is not set: set 32 or more random characters, or TRENZA_BLOBS_URL")
-        if self.blobs_secret is not None and len(self.blobs_secret.get_secret_value()) < 32:  # noqa: PLR2004
-            problems.append("TRENZA_BLOBS_SECRET is shorter than 32 characters")
+        if self.blobs_secret is not None and len(self.blobs_secret.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+            problems.append(f"TRENZA_BLOBS_SECRET is shorter than {MINIMUM_SECRET_LENGTH} characters: set a longer random one")
         if not self.public_url.startswith("https://"):
             problems.append(f"TRENZA_PUBLIC_URL is {self.public_url!r}: signed links must be handed out as https://")
         if "*" in self.cors_origins:
@@ -72,3 +122,80 @@ class PlatformSettings(BaseSettings):
         """Raise `UnsafeSettings` that lists every problem, those of the services (``more``) included."""
         if problems := (*self.unsafe_for_production(), *(more if self.environment == "production" else ())):
             raise UnsafeSettings(problems)
+
+
+def load_settings(kind: type[S], **overrides: Any) -> S:
+    """Read settings from ``overrides`` (by field name), the environment and the files of ``TRENZA_SECRETS_DIR``; the first wins.
+
+    Raises `InvalidSettings` with one line for each variable that cannot be read: the variable, the problem, the remedy. Secrets
+    are never quoted.
+    """
+    try:
+        return kind(_secrets_dir=_secrets_dir(), **overrides)
+    except ValidationError as error:
+        raise InvalidSettings(tuple(_problem(kind, dict(item)) for item in error.errors(include_url=False))) from None
+    except SettingsError as error:
+        raise InvalidSettings((_not_json(kind, str(error)),)) from None
+
+
+def _not_json(kind: type[BaseSettings], message: str) -> str:
+    """The line for a variable that should hold JSON and does not. pydantic-settings names the field, in its message only."""
+    match = re.search(r'field "(\w+)"', message)
+    field = kind.model_fields.get(match[1]) if match else None
+    if match is None or field is None:
+        return message
+    variable = _variable(kind, match[1], field)
+    shown = "" if _is_secret(field.annotation) else f" is {os.environ.get(variable, '')!r}"
+    return f"{variable}{shown}: is not JSON; correct it, or unset it for the default"
+
+
+def _secrets_dir() -> Path | None:
+    """The folder of secret files, when one is named; a named one that is missing is refused rather than ignored."""
+    named = os.environ.get(SECRETS_DIR)
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise InvalidSettings((f"{SECRETS_DIR} names {named}, which is no folder: create it, or unset the variable",))
+    return Path(named)
+
+
+def _problem(kind: type[BaseSettings], error: dict[str, Any]) -> str:
+    """One error of pydantic as a line for whoever sets the variable."""
+    place = str(error["loc"][0]) if error["loc"] else ""
+    name, field = _field_at(kind, place)
+    variable = _variable(kind, name, field) if field is not None else place
+    if not variable:  # a validator of the whole model
+        return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"{variable} is not set: set it (it has no default)"
+    secret = (field is not None and _is_secret(field.annotation)) or "@" in str(error["input"])  # a URL may hold a password
+    shown = "" if secret else f" is {str(error['input'])!r}"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    remedy = "" if field is None or field.is_required() else "; correct it, or unset it for the default" + _default(field)
+    return f"{variable}{shown}: {reason[:1].lower()}{reason[1:]}{remedy}"
+
+
+def _field_at(kind: type[BaseSettings], place: str) -> tuple[str, FieldInfo | None]:
+    """The field that pydantic calls ``place``, which is its name or one of its aliases."""
+    for name, field in kind.model_fields.items():
+        aliases = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else [field.validation_alias]
+        if place == name or place in aliases:
+            return name, field
+    return place, None
+
+
+def _variable(kind: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    """The environment variable that sets a field: the one that is set, or else the first that would be read."""
+    aliases = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else [field.validation_alias]
+    names = [alias for alias in aliases if isinstance(alias, str)] or [f"{kind.model_config.get('env_prefix', '')}{name}".upper()]
+    return next((candidate for candidate in names if candidate in os.environ), names[0])
+
+
+def _is_secret(annotation: object) -> bool:
+    """Whether a value of this type must not be shown."""
+    return annotation in (SecretStr, SecretBytes) or any(_is_secret(part) for part in get_args(annotation))
+
+
+def _default(field: FieldInfo) -> str:
+    """The default in words, when it is one that fits into a sentence."""
+    return f" ({field.default})" if isinstance(field.default, str | int | float | Path) else ""

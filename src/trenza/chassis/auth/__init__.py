@@ -1,0 +1,1 @@
+"""Who is asking, and may they: keys, tokens, passports and permissions."""

@@ -1,0 +1,6 @@
+"""Objects (photos, renditions, documents) in a local folder or in S3, behind one surface."""
+
+from trenza.chassis.blobs.objects import BlobMissing, Blobs, BlobStat, BlobsUnavailable, InvalidBlobKey
+from trenza.chassis.blobs.opening import open_blobs
+
+__all__ = ["BlobMissing", "BlobStat", "Blobs", "BlobsUnavailable", "InvalidBlobKey", "open_blobs"]

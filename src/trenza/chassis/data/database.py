@@ -67,7 +67,7 @@ class Database:
         service, a file, a computation) stays outside: on SQLite a unit of work holds the database's only write lock.
         """
         forbid_open_work("open a unit of work")
-        async with self._writer.connect() as connection:
+        async with _connected(self._writer) as connection:
             unit = UnitOfWork(connection, self.messages)
             with open_unit_of_work(unit):
                 async with connection.begin():
@@ -78,13 +78,13 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading. On SQLite it sees the last commit and never waits for the writer."""
         forbid_open_work("read beside a unit of work (use the unit of work itself)")
-        async with self._reader.connect() as connection:
+        async with _connected(self._reader) as connection:
             yield connection
 
     async def ping(self, timeout: float = 2.0) -> None:
         """Ask the database for a sign of life. Raises `DatabaseUnavailable` when none comes within ``timeout`` seconds."""
         try:
-            async with asyncio.timeout(timeout), self._reader.connect() as connection:
+            async with asyncio.timeout(timeout), _connected(self._reader) as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             message = f"the database of {self.schema} does not answer: {type(error).__name__}"
@@ -95,6 +95,40 @@ class Database:
         await self._writer.dispose()
         if self._reader is not self._writer:
             await self._reader.dispose()
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool.
+
+    Opening one is shielded from cancellation: SQLAlchemy drops a new connection without closing it when the task is cancelled
+    while the connection is being set up. Once opened it closes itself.
+    """
+    opening = asyncio.create_task(_open(engine))
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_unwanted)
+        raise
+    try:
+        yield connection
+    finally:
+        await asyncio.shield(asyncio.create_task(connection.close()))
+
+
+async def _open(engine: AsyncEngine) -> AsyncConnection:
+    return await engine.connect()
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_unwanted(opening: asyncio.Task[AsyncConnection]) -> None:
+    """Close a connection that came after whoever asked for it had been cancelled."""
+    if not opening.cancelled() and opening.exception() is None:
+        task = asyncio.create_task(opening.result().close())
+        _closing.add(task)  # the event loop itself holds tasks weakly
+        task.add_done_callback(_closing.discard)
 
 
 def _sqlite_engine(url: URL, *, writable: bool, pool_size: int) -> AsyncEngine:

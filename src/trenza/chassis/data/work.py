@@ -25,25 +25,38 @@ class NestedUnitOfWork(RuntimeError):
 class MessageWriter(Protocol):
     """Writes messages into a service's own database, inside a transaction that somebody else commits."""
 
-    async def publish(self, connection: AsyncConnection, event: Event) -> UUID:
+    async def publish(self, connection: AsyncConnection, event: Event, *, deliver_within: timedelta | None) -> UUID:
         """Store an event in the outbox and return its message id."""
         ...
 
     async def enqueue(
-        self, connection: AsyncConnection, task: Task, *, delay: timedelta, priority: int, unique_key: str | None
+        self,
+        connection: AsyncConnection,
+        task: Task,
+        *,
+        delay: timedelta,
+        priority: int,
+        unique_key: str | None,
+        deliver_within: timedelta | None,
     ) -> UUID:
         """Store a task in the inbox of its own service and return its message id."""
         ...
 
-    def wake(self) -> None:
-        """Tell relay and worker of this process that a commit may have left them work."""
+    def wake(self, *, published: bool, enqueued: bool) -> None:
+        """Tell relay (``published``) and worker (``enqueued``) of this process that a commit has left them work."""
         ...
 
 
 class NoMessages:
     """The writer of a database whose service declares no messages."""
 
-    async def publish(self, connection: AsyncConnection, event: Event) -> UUID:  # noqa: ARG002
+    async def publish(
+        self,
+        connection: AsyncConnection,  # noqa: ARG002
+        event: Event,
+        *,
+        deliver_within: timedelta | None,  # noqa: ARG002
+    ) -> UUID:
         """Refuse: nothing would deliver it."""
         message = f"{event.message_type} cannot be published: this database has no outbox"
         raise RuntimeError(message)
@@ -56,12 +69,13 @@ class NoMessages:
         delay: timedelta,  # noqa: ARG002
         priority: int,  # noqa: ARG002
         unique_key: str | None,  # noqa: ARG002
+        deliver_within: timedelta | None,  # noqa: ARG002
     ) -> UUID:
         """Refuse: nothing would run it."""
         message = f"{task.message_type} cannot be enqueued: this database has no inbox"
         raise RuntimeError(message)
 
-    def wake(self) -> None:
+    def wake(self, *, published: bool, enqueued: bool) -> None:
         """Nobody to wake."""
 
 
@@ -71,28 +85,41 @@ class UnitOfWork:
     def __init__(self, connection: AsyncConnection, messages: MessageWriter) -> None:
         self.connection = connection
         self._messages = messages
-        self._wrote_messages = False
+        self._published = False
+        self._enqueued = False
         self._on_commit: list[Callable[[], None]] = []
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Run a SQLAlchemy Core statement in this transaction."""
         return await self.connection.execute(statement, parameters)
 
-    async def publish(self, event: Event) -> UUID:
-        """Announce a fact: it leaves if, and only if, this unit of work commits. Returns the message id."""
-        self._wrote_messages = True
-        return await self._messages.publish(self.connection, event)
+    async def publish(self, event: Event, *, deliver_within: timedelta | None = None) -> UUID:
+        """Announce a fact: it leaves if, and only if, this unit of work commits. Returns the message id.
+
+        Who has not begun to handle it ``deliver_within`` from now gets a dead letter instead; None: it never goes stale.
+        """
+        self._published = True
+        return await self._messages.publish(self.connection, event, deliver_within=deliver_within)
 
     async def enqueue(
-        self, task: Task, *, delay: timedelta = timedelta(0), priority: int = 0, unique_key: str | None = None
+        self,
+        task: Task,
+        *,
+        delay: timedelta = timedelta(0),
+        priority: int = 0,
+        unique_key: str | None = None,
+        deliver_within: timedelta | None = None,
     ) -> UUID:
         """Give this service work that starts after the commit, ``delay`` later. Returns the task's message id.
 
         Higher ``priority`` runs first (0 is normal, negative is background). While an unfinished task of the same type has the
-        same ``unique_key``, no second one is stored and the first one's id comes back.
+        same ``unique_key``, no second one is stored and the first one's id comes back. A task that has not begun
+        ``deliver_within`` from now becomes a dead letter; None: it never goes stale.
         """
-        self._wrote_messages = True
-        return await self._messages.enqueue(self.connection, task, delay=delay, priority=priority, unique_key=unique_key)
+        self._enqueued = True
+        return await self._messages.enqueue(
+            self.connection, task, delay=delay, priority=priority, unique_key=unique_key, deliver_within=deliver_within
+        )
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call something cheap after a successful commit. A crash may skip it: never put a promise here."""
@@ -100,8 +127,8 @@ class UnitOfWork:
 
     def committed(self) -> None:
         """Called by the database once the commit is durable."""
-        if self._wrote_messages:
-            self._messages.wake()
+        if self._published or self._enqueued:
+            self._messages.wake(published=self._published, enqueued=self._enqueued)
         for callback in self._on_commit:
             callback()
 

@@ -1,0 +1,9 @@
+"""Messages: outbox, transport, inbox, tasks and schedules. `Messages` is a service's whole share of them."""
+
+from trenza.chassis.messages.board import TaskPage, TaskState
+from trenza.chassis.messages.dead_letters import DeadLetter, DeadLetterPage, DeadLetters
+from trenza.chassis.messages.definitions import LeaseLost
+from trenza.chassis.messages.service_messages import Messages
+from trenza.chassis.messages.transports.local import LocalTransport
+
+__all__ = ["DeadLetter", "DeadLetterPage", "DeadLetters", "LeaseLost", "LocalTransport", "Messages", "TaskPage", "TaskState"]

@@ -11,7 +11,7 @@ from uuid import UUID
 from trenza.chassis.contract import Event, Message, Task
 from trenza.chassis.data.work import UnitOfWork
 
-__all__ = ["Backoff", "Delivery", "Handler", "Postpone", "Reject", "Schedule", "handles", "reacts"]
+__all__ = ["Backoff", "Delivery", "Handler", "LeaseLost", "Postpone", "Reject", "Schedule", "handles", "reacts"]
 
 
 class Reject(Exception):
@@ -25,6 +25,13 @@ class Postpone(Exception):
         super().__init__(reason)
         self.reason = reason
         self.seconds = seconds
+
+
+class LeaseLost(Exception):
+    """Raised by `Delivery.finish` and `Delivery.progress`: this attempt no longer owns its message.
+
+    A successor has taken it over, or somebody cancelled it. Nothing of this unit of work is stored. Let it pass.
+    """
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,16 @@ class Delivery(Protocol):
     def finish(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """The unit of work that ends this delivery: its writes, messages and the mark "handled" commit together.
 
-        Raises `LeaseLost` on leaving when a successor has taken the message over; nothing is then written. A handler that
-        returns without calling it is marked as handled in a transaction of its own.
+        Raises `LeaseLost` when a successor has taken the message over or it was cancelled; nothing is then written. Call it at
+        most once. A handler that returns without calling it is marked as handled in a transaction of its own.
         """
         ...
 
     async def progress(self, fraction: float, note: str = "") -> None:
-        """Tell those who watch the task how far it is, from 0 to 1. Written at most a few times a second."""
+        """Tell those who watch the task how far it is, from 0 to 1. Written at most four times a second.
+
+        Must not be called inside a unit of work. Raises `LeaseLost` when the write finds that the message is no longer ours.
+        """
         ...
 
     def step_key(self, step: str) -> str:
@@ -83,7 +93,8 @@ HandlerFunction = Callable[[Any, Any, Delivery], Awaitable[None]]
 class Handler:
     """What a service does with one type of message. Called as ``function(implementation, message, delivery)``.
 
-    ``consumer`` names it in the inbox and must stay the same over releases. ``timeout`` is in seconds per attempt;
+    ``consumer`` names it in the inbox and must stay the same over releases; handlers of several message types may share one, and
+    their messages with the same ordering key are then handled in one order. ``timeout`` is in seconds per attempt;
     ``concurrency`` bounds how many run at once in one process (None: the worker's own limit). ``blocks_key`` makes later
     messages of the same ordering key wait for a dead letter instead of going on.
     """
@@ -109,9 +120,13 @@ def handles(
     concurrency: int | None = None,
     backoff: Backoff | None = None,
     blocks_key: bool = False,
+    consumer: str | None = None,
 ) -> Callable[[H], Handler]:
-    """Declare the handler of a task: ``@handles(RenderPhoto)`` above ``async def render(photos, order, delivery)``."""
-    return _declare(task, attempts, timeout, concurrency, backoff, blocks_key=blocks_key)
+    """Declare the handler of a task: ``@handles(RenderPhoto)`` above ``async def render(photos, order, delivery)``.
+
+    The options are those of `Handler`; ``consumer`` defaults to the function's name.
+    """
+    return _declare(task, attempts, timeout, concurrency, backoff, blocks_key=blocks_key, consumer=consumer)
 
 
 def reacts(
@@ -122,9 +137,10 @@ def reacts(
     concurrency: int | None = None,
     backoff: Backoff | None = None,
     blocks_key: bool = False,
+    consumer: str | None = None,
 ) -> Callable[[H], Handler]:
-    """Declare a reaction to an event of this or another service."""
-    return _declare(event, attempts, timeout, concurrency, backoff, blocks_key=blocks_key)
+    """Declare a reaction to an event of this or another service, with the same options as `handles`."""
+    return _declare(event, attempts, timeout, concurrency, backoff, blocks_key=blocks_key, consumer=consumer)
 
 
 def _declare(
@@ -135,12 +151,13 @@ def _declare(
     backoff: Backoff | None,
     *,
     blocks_key: bool,
+    consumer: str | None,
 ) -> Callable[[H], Handler]:
     def declare(function: H) -> Handler:
         return Handler(
             message=message,
             function=function,
-            consumer=function.__name__,
+            consumer=consumer or function.__name__,
             attempts=attempts,
             timeout=timeout,
             concurrency=concurrency,

@@ -1,0 +1,1 @@
+"""What carries messages from outboxes to inboxes: one protocol, one module for each transport."""

@@ -1,0 +1,5 @@
+"""``python -m trenza``: the same as the ``trenza`` command."""
+
+from trenza.cli import main
+
+main()

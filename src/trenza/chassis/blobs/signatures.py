@@ -1,0 +1,133 @@
+"""Signed URLs that the platform serves itself: one object, one method, until a moment."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from trenza.chassis.blobs.keys import check_key
+from trenza.chassis.blobs.objects import MAX_URL_LIFETIME, SignedMethod
+from trenza.chassis.clock import Clock, SystemClock
+from trenza.chassis.contract import ContractError
+
+__all__ = ["BLOB_PATH", "InvalidSignature", "UrlSigner", "check_download_name", "check_lifetime", "load_or_create_secret"]
+
+BLOB_PATH = "/blobs/"
+"""Where the platform serves signed URLs."""
+MAX_NAME_LENGTH = 255
+MIN_SECRET_BYTES = 32
+"""HMAC-SHA256 gains nothing above its output's length and loses below it (RFC 2104 section 3)."""
+_SECONDS = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
+
+
+class InvalidSignature(ContractError):
+    """The URL was not signed by us for this method and object, or it has expired."""
+
+    status = 403
+    title = "Link not valid"
+
+
+class UrlSigner:
+    """HMAC-SHA256 over method, key, expiry and download name. The secret is at least 32 bytes."""
+
+    def __init__(self, secret: bytes, *, public_url: str, clock: Clock | None = None) -> None:
+        if len(secret) < MIN_SECRET_BYTES:
+            message = f"TRENZA_BLOBS_SECRET has {len(secret)} bytes: set {MIN_SECRET_BYTES} or more random characters"
+            raise ValueError(message)
+        self._secret = secret
+        self._base = public_url.rstrip("/") + BLOB_PATH
+        self._clock = clock or SystemClock()
+
+    def url(self, key: str, *, method: SignedMethod, expires_in: timedelta, download_name: str | None) -> str:
+        """The absolute URL, valid until ``expires_in`` from now (whole seconds, rounded down)."""
+        check_key(key)
+        check_lifetime(expires_in)
+        check_download_name(download_name)
+        expires = int((self._clock.now() + expires_in).timestamp())
+        query = {"expires": str(expires)}
+        if download_name:
+            query["download"] = download_name
+        query["signature"] = self._signature(method, key, expires, download_name)
+        return f"{self._base}{quote(key, safe='/')}?{urlencode(query, quote_via=quote)}"
+
+    def verify(
+        self, *, method: SignedMethod, key: str, expires: str | None, signature: str | None, download_name: str | None
+    ) -> timedelta:
+        """The time that the URL has left; raises `InvalidSignature`. A forged URL is not told whether it also came late."""
+        if not expires or not signature or not _SECONDS.fullmatch(expires):
+            raise InvalidSignature("the link is incomplete", remedy="use the whole link as it was handed out")
+        expected = self._signature(method, key, int(expires), download_name or None)
+        if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
+            raise InvalidSignature("the link's signature does not match", remedy="use the link as it was handed out")
+        left = int(expires) - self._clock.now().timestamp()
+        if left <= 0:
+            raise InvalidSignature("the link has expired", remedy="ask for a new one")
+        return timedelta(seconds=left)
+
+    def _signature(self, method: SignedMethod, key: str, expires: int, download_name: str | None) -> str:
+        # Neither keys nor names hold a newline, so that no two different requests have the same text.
+        text = "\n".join(("trenza-blob-1", method, key, str(expires), download_name or ""))
+        return urlsafe_b64encode(hmac.digest(self._secret, text.encode(errors="replace"), sha256)).decode().rstrip("=")
+
+
+def check_lifetime(expires_in: timedelta) -> None:
+    """Refuse lifetimes that S3 would refuse: it takes one second to seven days."""
+    if not timedelta(seconds=1) <= expires_in <= MAX_URL_LIFETIME:
+        message = f"a signed URL lives for 1 second to {MAX_URL_LIFETIME.days} days, not {expires_in}"
+        raise ValueError(message)
+
+
+def check_download_name(name: str | None) -> None:
+    """Refuse names that could not stand in a header or be a file's name."""
+    if name is not None and (not name.isprintable() or len(name) > MAX_NAME_LENGTH or "/" in name or "\\" in name):
+        message = f"a download name is at most {MAX_NAME_LENGTH} printable characters without slashes"
+        raise ValueError(message)
+
+
+def load_or_create_secret(path: Path) -> bytes:
+    """The secret that the file holds; made, readable by its owner only, when there is none.
+
+    Processes that start together end with the same secret: each writes a file of its own, and the first to link it to the
+    name wins.
+    """
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        candidate = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            _write_durably(candidate, secrets.token_hex(MIN_SECRET_BYTES))
+            try:
+                os.link(candidate, path)
+            except FileExistsError:
+                pass  # another process was first: its secret is read below
+            else:
+                _sync_folder(path.parent)
+        finally:
+            candidate.unlink(missing_ok=True)
+    secret = path.read_bytes().strip()
+    if len(secret) < MIN_SECRET_BYTES:
+        message = f"{path} holds no usable secret; delete it to have a new one made (links handed out so far end)"
+        raise ValueError(message)
+    return secret
+
+
+def _write_durably(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

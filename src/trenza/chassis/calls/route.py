@@ -1,0 +1,144 @@
+"""The internal route ``POST /_call/{service}/{operation}``, through which other processes call a service."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from trenza.chassis.auth.permissions import public
+from trenza.chassis.auth.tokens import TokenVerifier
+from trenza.chassis.calls.binding import BROKE, NO_TIME_LEFT, TOO_SLOW
+from trenza.chassis.calls.local import bind_local
+from trenza.chassis.calls.passports import check_passport
+from trenza.chassis.calls.protocol import CORRELATION_ID, DEADLINE, MAX_BODY_BYTES, OUTCOME, TRACEPARENT, Outcome, TurnedAway
+from trenza.chassis.clock import Clock, SystemClock
+from trenza.chassis.context import Context, new_correlation_id, use_context, valid_correlation_id
+from trenza.chassis.contract import CallFailed, Contract, ContractError, Operation
+from trenza.chassis.http.problem import Problem, problem_response
+from trenza.chassis.telemetry.logs import get_logger
+
+__all__ = ["call_router"]
+
+C = TypeVar("C", bound=Contract)
+
+_MILLISECONDS = re.compile(r"[0-9]{1,9}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_log = get_logger(__name__)
+
+
+def call_router(implementation: C, contract: type[C], verifier: TokenVerifier, *, clock: Clock | None = None) -> APIRouter:
+    """The internal route of one service. It admits bearers of a passport for this service and nobody else.
+
+    What a caller sees is what the local binding shows it, as the route calls the implementation through one. The outcome stands
+    in the header ``Trenza-Outcome``; all but results are problem documents.
+    """
+    router = APIRouter(include_in_schema=False)
+    router.add_api_route(
+        f"/_call/{contract.service}/{{operation}}",
+        _Counter(contract, implementation, verifier, clock or SystemClock()).serve,
+        methods=["POST"],
+        dependencies=[public("the route itself asks for a passport, which services have; access tokens do not open it")],
+        response_model=None,
+    )
+    return router
+
+
+class _Counter:
+    """Where the calls of one service arrive."""
+
+    def __init__(self, contract: type[Contract], implementation: Contract, verifier: TokenVerifier, clock: Clock) -> None:
+        self._contract = contract
+        self._local = bind_local(contract, implementation)
+        self._keys = verifier.keys
+        self._clock = clock
+
+    async def serve(self, request: Request, operation: str) -> Response:
+        """Carry out one call."""
+        correlation_id = valid_correlation_id(request.headers.get(CORRELATION_ID)) or new_correlation_id()
+        with use_context(Context(correlation_id=correlation_id)):
+            try:
+                declared, arguments, context = await self._admit(request, operation, correlation_id)
+            except TurnedAway as error:
+                problem = Problem(error.status, "CALL_NOT_RUN", detail=error.detail)
+                return _answer(request, problem, Outcome.NOT_RUN)
+        with use_context(context):
+            return await self._carry_out(request, declared, arguments)
+
+    async def _admit(self, request: Request, name: str, correlation_id: str) -> tuple[Operation, dict[str, Any], Context]:
+        """Check the passport first, then what is asked. Raises `TurnedAway`."""
+        authorization = request.headers.get("authorization")
+        passport = check_passport(authorization, self._keys, audience=self._contract.service, clock=self._clock)
+        declared = self._contract.operations.get(name)
+        if declared is None:
+            raise TurnedAway(404, f"{self._contract.service} has no operation {name!r} (any more, or yet).")
+        arguments = _arguments(declared, await _body(request))
+        trace = request.headers.get(TRACEPARENT, "")
+        context = Context(
+            correlation_id=correlation_id,
+            principal=passport.principal,
+            deadline=_deadline(request),
+            traceparent=trace if _TRACEPARENT.fullmatch(trace) else None,
+        )
+        return declared, arguments, context
+
+    async def _carry_out(self, request: Request, declared: Operation, arguments: dict[str, Any]) -> Response:
+        """Call the implementation and put what comes of it into an answer."""
+        try:
+            result = await getattr(self._local, declared.name)(**arguments)
+            body = declared.result.pack({"result": result})
+        except ContractError as error:
+            return _answer(request, error, Outcome.REFUSED)
+        except CallFailed as error:
+            outcome = {NO_TIME_LEFT: Outcome.NOT_RUN, TOO_SLOW: Outcome.TIMED_OUT}.get(error.reason, Outcome.BROKE)
+            return _answer(request, Problem(502, "CALL_FAILED", detail=error.reason), outcome)
+        except PydanticSerializationError as error:
+            _log.error(
+                "call answered what its contract does not promise", operation=declared.function.__qualname__, exc_info=error
+            )
+            return _answer(request, Problem(502, "CALL_FAILED", detail=BROKE), Outcome.BROKE)
+        return Response(body, media_type="application/json", headers={OUTCOME: Outcome.RESULT})
+
+
+def _answer(request: Request, error: ContractError | Problem, outcome: Outcome) -> Response:
+    """A problem document with the outcome beside it."""
+    response = problem_response(request, error)
+    response.headers[OUTCOME] = outcome
+    if response.status_code == 401 and outcome is Outcome.NOT_RUN:  # noqa: PLR2004 - RFC 9110 has a 401 name its scheme
+        response.headers["www-authenticate"] = "Passport"
+    return response
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body. Raises `TurnedAway` as soon as it is too long."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise TurnedAway(413, f"A call is at most {MAX_BODY_BYTES} bytes; pass the key of an object instead.")
+    return bytes(body)
+
+
+def _arguments(declared: Operation, body: bytes) -> dict[str, Any]:
+    """The arguments in a body, checked, with the contract's defaults. Raises `TurnedAway`."""
+    try:
+        return declared.arguments(declared.parameters.unpack(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise TurnedAway(422, f"{declared.name}: {where}: {first['msg']}") from error
+
+
+def _deadline(request: Request) -> float | None:
+    """The caller's deadline in this loop's time. Raises `TurnedAway`."""
+    milliseconds = request.headers.get(DEADLINE)
+    if milliseconds is None:
+        return None
+    if not _MILLISECONDS.fullmatch(milliseconds):
+        raise TurnedAway(400, f"{DEADLINE} is {milliseconds!r}; send whole milliseconds.")
+    return asyncio.get_running_loop().time() + int(milliseconds) / 1000

@@ -1,0 +1,95 @@
+"""The routes of signed URLs for objects in the local folder; on S3 the bucket serves its own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from trenza.chassis.auth.permissions import public
+from trenza.chassis.blobs import Blobs
+from trenza.chassis.blobs.media_types import media_type_of
+from trenza.chassis.blobs.presigned import content_disposition
+from trenza.chassis.blobs.signatures import BLOB_PATH
+from trenza.chassis.http.content import respond_with_blob
+from trenza.chassis.http.limits import BodyTooLarge, allow_body
+
+__all__ = ["DEFAULT_PUT_BYTES", "blob_router"]
+
+DEFAULT_PUT_BYTES = 100 * 1024 * 1024
+_BATCH_BYTES = 512 * 1024
+_PUBLIC = public("the signature in the URL is the permission, for one object and one method until a moment")
+# An object may be any file that somebody uploaded, HTML too: it must not act in the platform's name.
+_HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'"}
+
+Parameter = Annotated[str | None, Query()]
+
+
+def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIRouter:
+    """``GET``, ``HEAD`` and ``PUT /blobs/{key}?expires=…&signature=…``; no routes where the store serves its own URLs.
+
+    A URL that was signed for GET serves HEAD too. A PUT stores its body, at most ``max_put_bytes`` long, under the media type of
+    the key's extension, and answers 200 with the ETag, as S3 does. 403 for a signature that is missing, wrong or expired.
+    """
+    router = APIRouter(tags=["objects"])
+    signer = blobs.url_signer
+    if signer is None:
+        return router
+    path = f"{BLOB_PATH}{{key:path}}"
+
+    async def get(
+        request: Request, key: str, expires: Parameter = None, signature: Parameter = None, download: Parameter = None
+    ) -> Response:
+        """Serve one object, whole or in part."""
+        left = signer.verify(method="GET", key=key, expires=expires, signature=signature, download_name=download)
+        response = await respond_with_blob(
+            request,
+            blobs,
+            key,
+            media_type=media_type_of(key),
+            filename=download,
+            cache_control=f"private, max-age={int(left.total_seconds())}",
+        )
+        response.headers.update(_HARMLESS)
+        if download:
+            response.headers["Content-Disposition"] = content_disposition(download)
+        return response
+
+    async def put(
+        request: Request, key: str, expires: Parameter = None, signature: Parameter = None, download: Parameter = None
+    ) -> Response:
+        """Store one object."""
+        signer.verify(method="PUT", key=key, expires=expires, signature=signature, download_name=download)
+        allow_body(request, max_put_bytes)
+        spooled = blobs.new_spool_file()
+        try:
+            await _receive(request, spooled, max_put_bytes)
+            stored = await blobs.put_file(key, spooled, media_type=media_type_of(key))
+        finally:
+            await asyncio.to_thread(spooled.unlink, missing_ok=True)
+        return Response(headers={"ETag": stored.etag})
+
+    router.add_api_route(path, get, methods=["GET"], dependencies=[_PUBLIC])
+    router.add_api_route(path, get, methods=["HEAD"], dependencies=[_PUBLIC], include_in_schema=False)
+    router.add_api_route(path, put, methods=["PUT"], dependencies=[_PUBLIC])
+    return router
+
+
+async def _receive(request: Request, path: Path, limit: int) -> None:
+    """Write the body to a file in batches. Raises `BodyTooLarge` as soon as it is."""
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(limit)
+    with await asyncio.to_thread(path.open, "xb") as file:
+        batch, received = bytearray(), 0
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise BodyTooLarge(limit)
+            batch += chunk
+            if len(batch) >= _BATCH_BYTES:
+                await asyncio.to_thread(file.write, batch)
+                batch = bytearray()
+        await asyncio.to_thread(file.write, batch)

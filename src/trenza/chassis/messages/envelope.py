@@ -1,0 +1,161 @@
+"""The envelope that every message travels in: a CloudEvents 1.0 event in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from uuid import UUID
+
+import orjson
+
+from trenza.chassis.context import ANONYMOUS, Context, Principal, new_correlation_id, valid_correlation_id
+
+if TYPE_CHECKING:
+    from trenza.chassis.contract.messages import Message
+
+    MessageType = type[Message]  # `Envelope.type` hides the builtin inside the class
+
+__all__ = ["MAXIMUM_ENVELOPE_BYTES", "Envelope", "MessageTooLarge", "Unreadable"]
+
+MAXIMUM_ENVELOPE_BYTES = 240 * 1024
+"""What fits through every transport; the smallest limit is that of SQS and EventBridge: 256 KiB with their own attributes."""
+
+SOURCE_PREFIX = "trenza/"
+PrincipalKind = Literal["anonymous", "operator", "user", "service"]
+
+
+class MessageTooLarge(ValueError):
+    """A message that not every transport can carry: put the bulk into an object and send its key."""
+
+
+class Unreadable(ValueError):
+    """Bytes that are no envelope of ours, or an envelope whose data do not fit the message type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message with its attributes. Times are aware, in UTC; ``data`` is the message as JSON text.
+
+    Attributes beyond those of CloudEvents keep to its naming rule (lower-case letters and digits) and hold strings only. The
+    principal is the one that caused the message; who handles the message acts for it.
+    """
+
+    id: UUID
+    service: str
+    type: str
+    time: datetime
+    data: bytes
+    ordering_key: str | None = None
+    deliver_by: datetime | None = None
+    correlation_id: str = ""
+    traceparent: str | None = None
+    principal: Principal = ANONYMOUS
+
+    @classmethod
+    def wrap(
+        cls, message: Message, *, message_id: UUID, service: str, time: datetime, deliver_by: datetime | None, context: Context
+    ) -> Envelope:
+        """The envelope of a message that is sent now, in the given context."""
+        return cls(
+            id=message_id,
+            service=service,
+            type=message.message_type,
+            time=time,
+            data=message.model_dump_json().encode(),
+            ordering_key=message.ordering_key,
+            deliver_by=deliver_by,
+            correlation_id=context.correlation_id,
+            traceparent=context.traceparent,
+            principal=context.principal,
+        )
+
+    def to_json(self) -> str:
+        """CloudEvents JSON. Raises `MessageTooLarge` when a transport could not carry it."""
+        attributes: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": str(self.id),
+            "source": SOURCE_PREFIX + self.service,
+            "type": self.type,
+            "time": self.time.isoformat(),
+            "subject": self.ordering_key,
+            "datacontenttype": "application/json",
+            "orderingkey": self.ordering_key,
+            "deliverby": None if self.deliver_by is None else self.deliver_by.isoformat(),
+            "correlationid": self.correlation_id,
+            "traceparent": self.traceparent,
+            "principal": self.principal.subject,
+            "principalkind": self.principal.kind,
+            "principalscopes": " ".join(self.principal.scopes) or None,
+        }
+        present: dict[str, Any] = {name: value for name, value in attributes.items() if value is not None}
+        present["data"] = orjson.Fragment(self.data)
+        body = orjson.dumps(present)
+        if len(body) > MAXIMUM_ENVELOPE_BYTES:
+            raise MessageTooLarge(
+                f"{self.type} takes {len(body)} bytes as an envelope; the limit is {MAXIMUM_ENVELOPE_BYTES}: "
+                "put the bulk into an object and send its key"
+            )
+        return body.decode()
+
+    @classmethod
+    def from_json(cls, body: str | bytes) -> Envelope:
+        """Read CloudEvents JSON. Attributes that we do not know are ignored. Raises `Unreadable`."""
+        try:
+            event = orjson.loads(body)
+            if not isinstance(event, dict):
+                raise Unreadable("the body is not a JSON object")
+            deliver_by = event.get("deliverby")
+            return cls(
+                id=UUID(event["id"]),
+                service=_text(event, "source").removeprefix(SOURCE_PREFIX),
+                type=_text(event, "type"),
+                time=_moment(event["time"]),
+                data=orjson.dumps(event.get("data")),
+                ordering_key=_optional_text(event, "orderingkey"),
+                deliver_by=None if deliver_by is None else _moment(deliver_by),
+                correlation_id=valid_correlation_id(_optional_text(event, "correlationid")) or new_correlation_id(),
+                traceparent=_optional_text(event, "traceparent"),
+                principal=_principal(event),
+            )
+        except KeyError as error:
+            raise Unreadable(f"the attribute {error.args[0]!r} is missing") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Unreadable(f"{type(error).__name__}: {error}") from error
+
+    def read(self, message: MessageType) -> Message:
+        """The message inside. Raises `Unreadable` when the data do not fit its type."""
+        try:
+            return message.model_validate_json(self.data)
+        except ValueError as error:  # pydantic's ValidationError is one
+            raise Unreadable(f"the data do not fit {message.message_type}: {error}") from error
+
+    def context(self) -> Context:
+        """The context that whoever handles the message works under, without a deadline."""
+        return Context(correlation_id=self.correlation_id, principal=self.principal, traceparent=self.traceparent)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise Unreadable(f"the time {text!r} has no offset")
+    return moment
+
+
+def _text(event: dict[str, Any], name: str) -> str:
+    value = event[name]
+    if not isinstance(value, str) or not value:
+        raise Unreadable(f"the attribute {name!r} is not a text")
+    return value
+
+
+def _optional_text(event: dict[str, Any], name: str) -> str | None:
+    return None if event.get(name) is None else _text(event, name)
+
+
+def _principal(event: dict[str, Any]) -> Principal:
+    subject, kind = _optional_text(event, "principal"), event.get("principalkind")
+    if subject is None or kind not in get_args(PrincipalKind):
+        return ANONYMOUS
+    scopes = _optional_text(event, "principalscopes")
+    return Principal(subject=subject, kind=cast("PrincipalKind", kind), scopes=tuple((scopes or "").split()))

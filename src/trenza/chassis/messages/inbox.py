@@ -1,0 +1,162 @@
+"""Puts messages into a service's inbox: those that a transport delivers, and the tasks that the service gives itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+import sqlalchemy as sa
+
+from trenza.chassis.context import current_context
+from trenza.chassis.identifiers import uuid7
+from trenza.chassis.messages.endings import Reason
+from trenza.chassis.messages.envelope import Envelope, Unreadable
+from trenza.chassis.messages.handlers import NOBODY
+from trenza.chassis.messages.statements import insert_or_ignore
+from trenza.chassis.messages.tables import DELAYED, FAILED, RUNNING, WAITING, in_state, inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from trenza.chassis.clock import Clock
+    from trenza.chassis.contract import Task
+    from trenza.chassis.data import Database
+    from trenza.chassis.messages.handlers import Handlers
+
+__all__ = ["Inbox"]
+
+_UNREADABLE = UUID("5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61")
+"""Namespace of the ids given to bodies that hold none: the same body gets the same id, so that redelivery is noticed."""
+
+
+class Inbox:
+    """The inbox of one service. A message is stored once for each consumer; another arrival of it changes nothing."""
+
+    def __init__(self, database: Database, service: str, handlers: Handlers, clock: Clock) -> None:
+        self._database = database
+        self._service = service
+        self._handlers = handlers
+        self._clock = clock
+
+    async def receive(self, bodies: Sequence[str | bytes]) -> None:
+        """Store what a transport delivered. When this returns, the transport may forget the batch.
+
+        What cannot be read becomes a dead letter; what nobody handles waits for a release that does (see `maintenance`).
+        """
+        rows = [row for body in bodies for row in self._rows(body)]
+        if rows:
+            async with self._database.work() as work:
+                await work.connection.execute(insert_or_ignore(work.connection, inbox), rows)
+
+    def _rows(self, body: str | bytes) -> list[dict[str, Any]]:
+        now = self._clock.now()
+        try:
+            envelope = Envelope.from_json(body)
+        except Unreadable as error:
+            raw = body.encode(errors="surrogatepass") if isinstance(body, str) else body
+            text = raw.decode(errors="backslashreplace").replace("\x00", "\\x00")
+            message_id = uuid5(_UNREADABLE, raw.hex())
+            row = _row(message_id=message_id, consumer=NOBODY, kind="event", type_="", envelope=text, now=now)
+            return [row | {"state": FAILED, "finished_at": now, "reason": Reason.UNREADABLE, "error": str(error)}]
+        consumers = [handler.consumer for handler in self._handlers.of_type(envelope.type)] or [NOBODY]
+        stored = envelope.to_json()
+        return [
+            _row(
+                message_id=envelope.id,
+                consumer=consumer,
+                kind="event",
+                type_=envelope.type,
+                envelope=stored,
+                now=now,
+                ordering_key=envelope.ordering_key,
+            )
+            | {"holds_key": consumer != NOBODY}
+            for consumer in consumers
+        ]
+
+    async def enqueue(
+        self,
+        connection: AsyncConnection,
+        task: Task,
+        *,
+        delay: timedelta,
+        priority: int,
+        unique_key: str | None,
+        deliver_within: timedelta | None,
+    ) -> UUID:
+        """Store a task for this service, in the caller's transaction. Returns its id, or that of the unfinished one it repeats.
+
+        Raises `LookupError` when nobody handles it, `MessageTooLarge` when it takes more than an envelope may.
+        """
+        now = self._clock.now()
+        deliver_by = None if deliver_within is None else now + deliver_within
+        row = self._task_row(uuid7(), task, now, deliver_by) | {"priority": priority, "unique_key": unique_key}
+        if delay > timedelta(0):
+            row |= {"state": DELAYED, "due_at": now + delay, "holds_key": False}
+        message_id: UUID = row["message_id"]
+        if unique_key is None:
+            await connection.execute(sa.insert(inbox).inline(), row)
+            return message_id
+        same = (
+            sa.select(inbox.c.message_id)
+            .where(inbox.c.type == task.message_type, inbox.c.unique_key == unique_key, inbox.c.unique_key.is_not(None))
+            .where(in_state(inbox.c.state, WAITING, DELAYED, RUNNING))
+        )
+        while True:  # the one in our way may end between the two statements; then ours goes in after all
+            stored = await connection.execute(insert_or_ignore(connection, inbox).returning(inbox.c.message_id), row)
+            if stored.scalar_one_or_none() is not None:
+                return message_id
+            existing: UUID | None = await connection.scalar(same)
+            if existing is not None:
+                return existing
+
+    async def enqueue_once(self, connection: AsyncConnection, task: Task, *, message_id: UUID, priority: int) -> None:
+        """Store a task under an id that all who attempt it derive alike: the first one wins."""
+        row = self._task_row(message_id, task, self._clock.now(), None) | {"priority": priority}
+        await connection.execute(insert_or_ignore(connection, inbox), row)
+
+    def _task_row(self, message_id: UUID, task: Task, now: datetime, deliver_by: datetime | None) -> dict[str, Any]:
+        envelope = Envelope.wrap(
+            task, message_id=message_id, service=self._service, time=now, deliver_by=deliver_by, context=current_context()
+        )
+        return _row(
+            message_id=message_id,
+            consumer=self._handlers.of_task(task.message_type).consumer,
+            kind="task",
+            type_=task.message_type,
+            envelope=envelope.to_json(),
+            now=now,
+            ordering_key=task.ordering_key,
+        )
+
+
+def _row(
+    *, message_id: UUID, consumer: str, kind: str, type_: str, envelope: str, now: datetime, ordering_key: str | None = None
+) -> dict[str, Any]:
+    """A row that waits to be claimed. Every row names every column, so that a batch is one statement."""
+    return {
+        "message_id": message_id,
+        "consumer": consumer,
+        "kind": kind,
+        "type": type_,
+        "ordering_key": ordering_key,
+        "unique_key": None,
+        "envelope": envelope,
+        "state": WAITING,
+        "holds_key": True,
+        "priority": 0,
+        "attempts": 0,
+        "created_at": now,
+        "due_at": now,
+        "finished_at": None,
+        "lease_token": None,
+        "lease_until": None,
+        "cancel_requested": False,
+        "progress": 0.0,
+        "note": "",
+        "reason": None,
+        "error": None,
+    }

@@ -1,0 +1,119 @@
+"""The outbox: events that a service has committed and that the transport has not yet taken over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from trenza.chassis.context import current_context
+from trenza.chassis.identifiers import uuid7
+from trenza.chassis.messages.envelope import Envelope
+from trenza.chassis.messages.statements import insert_or_ignore
+from trenza.chassis.messages.tables import SENT, WAITING, in_state, leases, outbox
+from trenza.chassis.messages.transports.base import Outgoing
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from trenza.chassis.clock import Clock
+    from trenza.chassis.contract import Event
+    from trenza.chassis.data import Database
+
+__all__ = ["Batch", "Outbox"]
+
+_LEASE_NAME = "relay"
+_waiting = in_state(outbox.c.state, WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages that are about to be published, oldest first; ``positions`` are their rows."""
+
+    messages: tuple[Outgoing, ...]
+    positions: tuple[int, ...]
+
+
+class Outbox:
+    """The outbox of one service.
+
+    It is read by state, oldest first, never by "id > last seen": a sequence's numbers are committed out of order. One relay at a
+    time holds the lease ``relay``; were several to share out the rows among them, the order within a key would be lost. A relay
+    that outlives its lease may publish what its successor publishes too; inboxes take each message once.
+    """
+
+    def __init__(self, database: Database, service: str, clock: Clock) -> None:
+        self._database = database
+        self._service = service
+        self._clock = clock
+        self._token = uuid4()
+
+    async def publish(self, connection: AsyncConnection, event: Event, *, deliver_within: timedelta | None) -> UUID:
+        """Store an event in the caller's transaction and return its id. Raises `MessageTooLarge`."""
+        now, message_id = self._clock.now(), uuid7()
+        envelope = Envelope.wrap(
+            event,
+            message_id=message_id,
+            service=self._service,
+            time=now,
+            deliver_by=None if deliver_within is None else now + deliver_within,
+            context=current_context(),
+        )
+        row = {
+            "message_id": message_id,
+            "type": event.message_type,
+            "ordering_key": event.ordering_key,
+            "envelope": envelope.to_json(),
+            "state": WAITING,
+            "created_at": now,
+            "sent_at": None,
+        }
+        await connection.execute(sa.insert(outbox).inline(), row)
+        return message_id
+
+    async def has_waiting(self) -> bool:
+        """Whether anything waits to be published."""
+        async with self._database.read() as connection:
+            return bool(await connection.scalar(sa.select(sa.exists().where(_waiting))))
+
+    async def claim(self, limit: int, lease: timedelta) -> Batch | None:
+        """Take the relay's lease and the oldest waiting messages; None while another relay holds the lease."""
+        async with self._database.work() as work:
+            if not await self._take_lease(work.connection, self._clock.now(), lease):
+                return None
+            rows = (await work.execute(sa.select(outbox).where(_waiting).order_by(outbox.c.position).limit(limit))).all()
+        return Batch(
+            messages=tuple(Outgoing(row.message_id, row.type, row.ordering_key, row.envelope) for row in rows),
+            positions=tuple(row.position for row in rows),
+        )
+
+    async def _take_lease(self, connection: AsyncConnection, now: datetime, lease: timedelta) -> bool:
+        take = (
+            sa.update(leases)
+            .where(leases.c.name == _LEASE_NAME)
+            .where(sa.or_(leases.c.token.is_(None), leases.c.token == self._token, leases.c.until <= now))
+            .values(token=self._token, until=now + lease)
+        )
+        if (await connection.execute(take)).rowcount == 1:
+            return True
+        row = {"name": _LEASE_NAME, "token": self._token, "until": now + lease}  # the very first time
+        return (await connection.execute(insert_or_ignore(connection, leases), row)).rowcount == 1
+
+    async def sent(self, batch: Batch, *, release: bool) -> None:
+        """Record that the transport has taken a batch over, and give the lease back when ``release``."""
+        async with self._database.work() as work:
+            if batch.positions:
+                await work.execute(
+                    sa.update(outbox)
+                    .where(outbox.c.position.in_(batch.positions), _waiting)
+                    .values(state=SENT, sent_at=self._clock.now())
+                )
+            if release:
+                await work.execute(
+                    sa.update(leases)
+                    .where(leases.c.name == _LEASE_NAME, leases.c.token == self._token)
+                    .values(token=None, until=None)
+                )

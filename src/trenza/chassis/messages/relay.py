@@ -1,0 +1,87 @@
+"""Hands the outbox over to the transport, oldest first, and marks what the transport has confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
+from trenza.chassis.messages.metrics import RELAYED
+from trenza.chassis.messages.outbox import Batch
+from trenza.chassis.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from trenza.chassis.messages.outbox import Outbox
+    from trenza.chassis.messages.transports.base import Transport
+
+__all__ = ["Relay"]
+
+_BATCH = 200
+"""Messages per publication: a burst takes few transactions, and a failed publication repeats little."""
+_LEASE_SECONDS = 30.0
+_BUSY_SECONDS = 0.25
+"""How soon to try again while another process's relay is at work."""
+
+logger = get_logger(__name__)
+
+
+class Relay:
+    """Publishes one service's outbox in one process. A transport that fails is tried again, less and less often."""
+
+    def __init__(self, outbox: Outbox, service: str) -> None:
+        self._outbox = outbox
+        self._service = service
+        self._loop = Loop(self._turn, name="relay", service=service)
+        self._turns = asyncio.Lock()
+        self._transport: Transport | None = None
+
+    def start(self, transport: Transport) -> None:
+        """Begin to publish through this transport."""
+        self._transport = transport
+        self._loop.start()
+
+    def wake(self) -> None:
+        """Look for messages now."""
+        self._loop.ring()
+
+    async def flush(self, transport: Transport, timeout: float) -> bool:
+        """Publish until nothing waits; False when ``timeout`` seconds were not enough or the transport fails."""
+        try:
+            async with asyncio.timeout(timeout):
+                while await self._outbox.has_waiting():
+                    if not await self._publish_waiting(transport):
+                        await asyncio.sleep(_BUSY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - what remains in the outbox leaves with the next start
+            logger.warning("outbox not flushed", service=self._service, error=f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Stop publishing. What remains leaves with the next start."""
+        await self._loop.stop()
+
+    async def _turn(self, rung: bool) -> float:  # noqa: FBT001 - the shape of every turn, see loops.py
+        if self._transport is None or not (rung or await self._outbox.has_waiting()):
+            return FALLBACK_SECONDS
+        return FALLBACK_SECONDS if await self._publish_waiting(self._transport) else _BUSY_SECONDS
+
+    async def _publish_waiting(self, transport: Transport) -> bool:
+        """Publish all that waits; False while another process's relay is at work."""
+        async with self._turns:
+            while True:
+                batch = await self._outbox.claim(_BATCH, timedelta(seconds=_LEASE_SECONDS))
+                if batch is None:
+                    return False
+                last = len(batch.messages) < _BATCH
+                try:
+                    if batch.messages:
+                        async with asyncio.timeout(_LEASE_SECONDS):
+                            await transport.publish(batch.messages)
+                except BaseException:
+                    await self._outbox.sent(Batch((), ()), release=True)
+                    raise
+                await self._outbox.sent(batch, release=last)
+                RELAYED.labels(self._service).inc(len(batch.messages))
+                if last:
+                    return True

@@ -1,0 +1,71 @@
+"""The FastAPI application of one process: every service's routes behind one set of middleware, and one lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from trenza.chassis.auth.permissions import check_routes, install_auth
+from trenza.chassis.auth.tokens import TokenVerifier
+from trenza.chassis.http.blobs import blob_router
+from trenza.chassis.http.middleware import install_middleware
+from trenza.chassis.http.operations import operations_router
+from trenza.chassis.http.problem import install_problem_handlers
+from trenza.chassis.runtime.assembly import Assembly
+from trenza.chassis.runtime.deployment import Deployment, load_services
+from trenza.chassis.runtime.health import health_of
+from trenza.chassis.runtime.reference import reference_router
+from trenza.chassis.runtime.signing import signing_key
+from trenza.chassis.runtime.wiring import WiringError, wiring_problems
+from trenza.chassis.service import Service
+from trenza.chassis.settings import PlatformSettings
+
+__all__ = ["assemble", "create_app"]
+
+
+def create_app(deployment: Deployment, settings: PlatformSettings) -> FastAPI:
+    """The application of a deployment's only process.
+
+    Raises `DeploymentError`, `InvalidSettings`, `UnsafeSettings` or `WiringError`, each with all of its problems at once.
+    """
+    return assemble(load_services(deployment.only_process().services), settings)
+
+
+def assemble(services: tuple[Service, ...], settings: PlatformSettings) -> FastAPI:
+    """The application of services that are loaded already."""
+    if problems := wiring_problems(services):
+        raise WiringError(problems)
+    assembly = Assembly(services, settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with assembly.running():
+            yield
+
+    app = FastAPI(
+        title="Trenza",
+        summary="FastAPI services, braided into one process.",
+        version=version("trenza"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.assembly = assembly
+    app.state.readiness = assembly.readiness
+    app.state.implementations = assembly.implementations
+    roles = tuple(service.roles for service in services if service.roles is not None)
+    install_auth(app, TokenVerifier([signing_key(settings)]), roles)
+    install_problem_handlers(app, {code: words for service in services for code, words in service.phrases.items()})
+    install_middleware(app, settings)
+    app.include_router(operations_router(health_of(assembly), settings))
+    app.include_router(blob_router(assembly.blobs))
+    app.include_router(reference_router())
+    for service in services:
+        if service.router is not None:
+            app.include_router(service.router)
+    if problems := check_routes(app, roles):
+        raise WiringError(problems)
+    return app

@@ -1,0 +1,37 @@
+"""The application for any ASGI server: ``uvicorn --factory trenza.chassis.runtime.asgi:create``, or ``…asgi:app``.
+
+The deployment is the one that ``TRENZA_DEPLOYMENT`` names (``monolith`` by default). Under such a server its own options decide
+about ports and time-outs; `trenza up` is the one that bounds the drain.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+
+from trenza.chassis.runtime.application import create_app
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.settings import PlatformSettings, load_settings
+from trenza.chassis.telemetry.logs import configure_logging
+
+__all__ = ["create"]
+
+_made: dict[str, FastAPI] = {}
+
+
+def create() -> FastAPI:
+    """A new application from the environment."""
+    settings = load_settings(PlatformSettings)
+    configure_logging(settings)
+    return create_app(read_deployment(os.environ.get("TRENZA_DEPLOYMENT", "monolith")), settings)
+
+
+def __getattr__(name: str) -> Any:
+    """``app``: made when a server first asks for it, not when this module is imported."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _made:
+        _made[name] = create()
+    return _made[name]

@@ -1,0 +1,162 @@
+"""Builds a deployment's services from their settings up, connects them, and brackets the time in which they work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+from pydantic_settings import BaseSettings
+
+from trenza.chassis.blobs import Blobs, open_blobs
+from trenza.chassis.calls import bind_local
+from trenza.chassis.clock import Clock, SystemClock
+from trenza.chassis.contract import Contract
+from trenza.chassis.data import Database
+from trenza.chassis.messages import LocalTransport, Messages
+from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
+from trenza.chassis.runtime.lock import make_data_folder
+from trenza.chassis.runtime.readiness import Readiness
+from trenza.chassis.runtime.wiring import in_dependency_order
+from trenza.chassis.service import Resources, Service
+from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_settings
+
+__all__ = ["Assembly", "open_databases", "read_service_settings"]
+
+C = TypeVar("C", bound=Contract)
+
+
+def read_service_settings(services: tuple[Service, ...], platform: PlatformSettings) -> dict[str, BaseSettings]:
+    """Every service's settings by its name.
+
+    Raises `InvalidSettings` with the problems of all services, and in production `UnsafeSettings` with those of the platform and
+    of every service whose settings have a method ``unsafe_for_production() -> tuple[str, ...]``.
+    """
+    found: dict[str, BaseSettings] = {}
+    problems: list[str] = []
+    for service in services:
+        try:
+            found[service.name] = load_settings(service.settings)
+        except InvalidSettings as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InvalidSettings(tuple(problems))
+    judges = [getattr(settings, "unsafe_for_production", None) for settings in found.values()]
+    platform.refuse_unsafe(tuple(problem for judge in judges if judge for problem in judge()))
+    return found
+
+
+def open_databases(services: tuple[Service, ...], settings: PlatformSettings) -> dict[str, Database]:
+    """The database of each service that has one, by its name. Nothing connects yet. Raises `InvalidSettings`."""
+    urls = database_urls(services, settings)
+    make_data_folder(settings.data_dir)
+    return {name: open_database(name, url) for name, url in urls.items()}
+
+
+class Assembly:
+    """The services of one process. Building it opens nothing that needs an event loop; `running` does.
+
+    ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract.
+    """
+
+    def __init__(self, services: tuple[Service, ...], settings: PlatformSettings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.services = in_dependency_order(services)
+        self.service_settings = read_service_settings(self.services, settings)
+        self.clock: Clock = clock or SystemClock()
+        self.readiness = Readiness(settings.drain_seconds)
+        self.databases = open_databases(self.services, settings)
+        self.blobs: Blobs = open_blobs(settings)
+        self.transport = LocalTransport()
+        self.messages = {service.name: self._messages_of(service) for service in self.services if service.name in self.databases}
+        self.transport.connect(*self.messages.values())
+        self.implementations: dict[type, Any] = {}
+        self.bindings: dict[type[Contract], Contract] = {}
+        self._built: list[tuple[Service, Any]] = []
+        for service in self.services:
+            implementation = service.implementation(self._resources_of(service))
+            self._built.append((service, implementation))
+            self.implementations[type(implementation)] = implementation
+            self.bindings[service.contract] = bind_local(service.contract, implementation)
+
+    def implementation_of(self, service: Service) -> Any:
+        """What implements a service's contract here."""
+        return next(implementation for built, implementation in self._built if built is service)
+
+    def _messages_of(self, service: Service) -> Messages:
+        database = self.databases[service.name]
+        messages = Messages(
+            database,
+            service.name,
+            handlers=service.handlers,
+            schedules=service.schedules,
+            clock=self.clock,
+            settings=self.settings,
+        )
+        database.messages = messages
+        return messages
+
+    def _resources_of(self, service: Service) -> Resources[Any]:
+        absent: Any = _Absent(
+            f"{service.name} lists neither tables nor handlers in its wiring, so it has no database and no tasks"
+        )
+        return Resources(
+            settings=self.service_settings[service.name],
+            platform=self.settings,
+            database=self.databases.get(service.name, absent),
+            blobs=self.blobs,
+            tasks=self.messages.get(service.name, absent),
+            clock=self.clock,
+            call=self._caller_for(service),
+        )
+
+    def _caller_for(self, service: Service) -> Callable[[type[C]], C]:
+        def call(contract: type[C]) -> C:
+            if contract not in service.uses:
+                message = f"{service.name} calls {contract.__name__}: list it in `uses` of its wiring"
+                raise RuntimeError(message)
+            binding: Any = self.bindings[contract]
+            return binding  # type: ignore[no-any-return]  # the mapping's key is the type of its value
+
+        return call
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work for the block: migrate, start the services, then their workers, then be ready; drain and close in reverse.
+
+        Raises `PendingMigrations` and `DatabaseUnavailable` before anything has started.
+        """
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.blobs.close)
+            for database in self.databases.values():
+                stack.push_async_callback(database.close)
+            await asyncio.gather(*(database.ping() for database in self.databases.values()))
+            await migrate_or_refuse(self.databases, self.services, self.settings)
+            for service, implementation in self._built:
+                if service.lifespan is not None:
+                    await stack.enter_async_context(service.lifespan(implementation))
+            stack.push_async_callback(self._drain_messages)
+            for service, implementation in self._built:
+                if service.name in self.messages:
+                    await self.messages[service.name].start(implementation)
+            self.readiness.started()
+            try:
+                yield
+            finally:
+                self.readiness.drain()
+
+    async def _drain_messages(self) -> None:
+        """Let running handlers finish in what is left of the drain's time; all services at once, for they feed each other."""
+        left = self.readiness.seconds_left()
+        await asyncio.gather(*(messages.drain(left) for messages in self.messages.values()))
+
+
+class _Absent:
+    """Stands where a service has asked for nothing, and says so when it is used after all."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError(self._reason)

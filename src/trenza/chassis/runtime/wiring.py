@@ -1,0 +1,80 @@
+"""The check at boot that everything a deployment's services need is there; it reports all that is missing at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from fastapi.routing import iter_route_contexts
+
+from trenza.chassis.service import Service
+from trenza.chassis.settings import CannotStart
+
+__all__ = ["WiringError", "in_dependency_order", "wiring_problems"]
+
+
+class WiringError(CannotStart):
+    """Services that do not fit together; lists every problem, each with its remedy."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("the services do not fit together:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        self.problems = problems
+
+
+def in_dependency_order(services: tuple[Service, ...]) -> tuple[Service, ...]:
+    """The services, each after those that it uses. Raises `WiringError` when they use each other in a circle."""
+    by_contract = {service.contract: service for service in services}
+    graph = {s.name: [by_contract[used].name for used in s.uses if used in by_contract] for s in services}
+    by_name = {service.name: service for service in services}
+    try:
+        return tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        circle = " → ".join(error.args[1])
+        raise WiringError((f"services use each other in a circle ({circle}): answer upstream by events instead",)) from None
+
+
+def wiring_problems(services: tuple[Service, ...]) -> tuple[str, ...]:
+    """Everything wrong between the services themselves, in the order of the services."""
+    return (
+        *_missing_contracts(services),
+        *_shared_prefixes(services),
+        *(problem for service in services for problem in _within(service)),
+    )
+
+
+def _missing_contracts(services: tuple[Service, ...]) -> Iterator[str]:
+    hosted = {service.contract for service in services}
+    for service in services:
+        for used in service.uses:
+            if used not in hosted:
+                remedy = f"add {used.service!r} to the services of the deployment"
+                yield f"{service.name} uses {used.__name__}, which no process hosts: {remedy}"
+
+
+def _shared_prefixes(services: tuple[Service, ...]) -> Iterator[str]:
+    """Prefixes that two services own, equal or one within the other: routing must never depend on an order."""
+    owned = [(path.rstrip("/"), service.name) for service in services for path in service.contract.paths]
+    for index, (path, owner) in enumerate(owned):
+        for other_path, other in owned[index + 1 :]:
+            if owner != other and (f"{path}/".startswith(f"{other_path}/") or f"{other_path}/".startswith(f"{path}/")):
+                yield f"{owner} owns the path {path} and {other} owns {other_path}: change one of their contracts"
+
+
+def _within(service: Service) -> Iterator[str]:
+    """What is wrong inside one service."""
+    consumers = Counter(handler.consumer for handler in service.handlers)
+    for consumer, times in consumers.items():
+        if times > 1:
+            yield f"{service.name} has {times} handlers named {consumer!r}: the inbox tells them apart by name, so rename one"
+    for name, times in Counter(schedule.name for schedule in service.schedules).items():
+        if times > 1:
+            yield f"{service.name} has {times} schedules named {name!r}: rename one"
+    handled = {handler.message for handler in service.handlers}
+    for schedule in service.schedules:
+        if type(schedule.task) not in handled:
+            yield f"{service.name} schedules {type(schedule.task).__name__} but has no handler for it: add one with @handles"
+    for route in iter_route_contexts(service.router.routes) if service.router else ():
+        path = route.path
+        if path is not None and not any(f"{path}/".startswith(f"{owned.rstrip('/')}/") for owned in service.contract.paths):
+            yield f"{service.name} has the route {path} outside of its contract's paths {service.contract.paths}: add its prefix"

@@ -1,0 +1,135 @@
+"""A real ``trenza up`` in a process of its own, for tests that signal it, kill it, and start it again on the same data."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+__all__ = ["ServerProcess", "free_port", "run_trenza"]
+
+START_SECONDS = 45.0
+STOP_SECONDS = 45.0
+_PORTS = range(20_000, 30_000)
+"""Below the ephemeral ports, so that no client's own port collides with one of these."""
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+
+
+async def run_trenza(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a ``trenza`` command to its end: exit code, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "trenza"),
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment(environment),
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+class ServerProcess:
+    """A server that has said that it is ready. Make it with `running`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, data_dir: Path, log: Path) -> None:
+        self._process = process
+        self.url = url
+        self.data_dir = data_dir
+        self.log = log
+        """What it wrote to standard error."""
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, data_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ServerProcess]:
+        """Start ``trenza up`` on a free port and wait until it is ready; stop it after the block, unless it has ended already.
+
+        Raises RuntimeError with what it said when it ends instead.
+        """
+        port = free_port()
+        log = data_dir.with_name(f"{data_dir.name}-{port}.log")
+        with log.open("wb") as sink:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "trenza", "up", "--port", str(port), "--data-dir", str(data_dir)),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                env=_environment(environment),
+            )
+        server = cls(process, f"http://127.0.0.1:{port}", data_dir, log)
+        try:
+            await server._until_ready()
+            yield server
+        finally:
+            if process.returncode is None:
+                await server.stop()
+
+    @property
+    def process_id(self) -> int:
+        """Its id."""
+        return self._process.pid
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to stop and return its exit code. One that does not end in 45 s is killed, and TimeoutError raised."""
+        self._process.send_signal(number)
+        try:
+            return await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            await self.kill()
+            raise
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """End it as a crash would: SIGKILL."""
+        self._process.kill()
+        await self._process.wait()
+
+    async def token(self, *scopes: str) -> str:
+        """A token that its own key signs."""
+        code, out, err = await run_trenza("token", "--data-dir", str(self.data_dir), *scopes)
+        if code:
+            raise RuntimeError(err)
+        return out.strip()
+
+    async def _until_ready(self) -> None:
+        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+            while True:
+                if self._process.returncode is not None:
+                    said = await asyncio.to_thread(self.log.read_text, errors="replace")
+                    raise RuntimeError(f"trenza up ended with {self._process.returncode}:\n{said}")
+                try:
+                    if (await client.get("/health/ready")).is_success:
+                        return
+                except httpx.TransportError:
+                    pass  # it does not listen yet
+                await asyncio.sleep(0.05)
+
+
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    """This environment without the settings of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRENZA_")}
+    return {**kept, **(more or {})}

@@ -1,0 +1,86 @@
+"""The commands of ``trenza`` and their options; what each does lies in the module that it imports when it runs."""
+
+# ruff: noqa: PLC0415 - every command imports what it needs when it runs, so that `trenza --help` stays instant
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trenza.cli import operations, photos
+from trenza.cli.errors import OneLineErrors
+from trenza.cli.options import DataDir, DeploymentName
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    name="trenza",
+    help="Services braided into one process, and their tools.",
+    epilog="All settings are read from TRENZA_* variables; `trenza doctor` checks them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(photos.app, name="photos")
+app.add_typer(operations.tasks, name="tasks")
+app.add_typer(operations.dead_letters, name="dead-letters")
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = 8000,
+    data_dir: DataDir = None,
+    deployment: DeploymentName = "monolith",
+) -> None:
+    """Start every service of the deployment in this process, until Ctrl-C or SIGTERM."""
+    import gc
+
+    gc.disable()  # nothing that the imports make is garbage; looking for it would cost a sixth of the start
+    from trenza.cli.serving import run
+
+    raise typer.Exit(run(host=host, port=port, data_dir=data_dir, deployment=deployment))
+
+
+@app.command()
+def token(
+    scopes: Annotated[list[str], typer.Argument(metavar="SCOPE", help="What it permits, for example photos:editor.")],
+    data_dir: DataDir = None,
+    subject: Annotated[str, typer.Option(help="Whom the token speaks for; recorded with what they do.")] = "operator",
+    ttl: Annotated[str, typer.Option(help="How long it works: 30m, 12h, 7d.")] = "12h",
+    deployment: DeploymentName = "monolith",
+) -> None:
+    """Print a token, signed with this deployment's own key, alone on standard output."""
+    from trenza.cli.tokens import make_token
+
+    typer.echo(make_token(scopes, data_dir=data_dir, subject=subject, ttl=ttl, deployment=deployment))
+
+
+@app.command()
+def migrate(data_dir: DataDir = None, deployment: DeploymentName = "monolith") -> None:
+    """Bring the databases of all services up to date."""
+    from trenza.cli.migrating import migrate_all
+
+    migrate_all(data_dir=data_dir, deployment=deployment)
+
+
+@app.command()
+def doctor(
+    data_dir: DataDir = None,
+    deployment: DeploymentName = "monolith",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port that `up` is going to use.")] = 8000,
+) -> None:
+    """Check this machine and the settings; every finding names its remedy. Exit code 1 when something fails."""
+    from trenza.cli.doctor import examine
+
+    raise typer.Exit(examine(data_dir=data_dir, deployment=deployment, port=port))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed_version
+
+    typer.echo(f"trenza {installed_version('trenza')}")

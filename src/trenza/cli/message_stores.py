@@ -1,0 +1,54 @@
+"""The messages of a deployment's services, opened directly in their databases, beside a running server or without one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trenza.chassis.clock import SystemClock
+from trenza.chassis.messages import Messages
+from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations
+from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.cli.errors import Failure, UsageFailure
+from trenza.cli.options import read_settings
+
+__all__ = ["Scope"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which services' messages a command is about: all of a deployment, or the one named."""
+
+    data_dir: Path | None
+    deployment: str
+    service: str | None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[dict[str, Messages]]:
+        """The messages by service name, for the block. Raises `Failure` for databases that `trenza up` has not made yet."""
+        settings = read_settings(self.data_dir)
+        services = {service.name: service for service in load_services(read_deployment(self.deployment).services)}
+        urls = database_urls(tuple(services.values()), settings)
+        if self.service is not None and self.service not in urls:
+            raise UsageFailure(f"--service is {self.service!r}; those with messages: {', '.join(sorted(urls))}")
+        wanted = [self.service] if self.service else list(urls)
+        databases = {}
+        try:
+            for name in wanted:
+                url = urls[name]
+                if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(Path(url.database or "").exists):
+                    raise Failure(f"{name} has no database at {url.database} yet: name the right --data-dir, or start it once")
+                databases[name] = open_database(name, url)
+                await databases[name].ping()
+            if behind := await pending_migrations(databases, tuple(services.values())):
+                raise Failure(f"migrations are pending for {', '.join(behind)}: run `trenza migrate` first")
+            yield {
+                name: Messages(database, name, services[name].handlers, services[name].schedules, SystemClock(), settings)
+                for name, database in databases.items()
+            }
+        finally:
+            for database in databases.values():
+                await database.close()

@@ -1,0 +1,122 @@
+"""The doctor's look at what the settings name: services' settings, production readiness, databases, objects and keys."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from trenza.chassis.auth.keys import UnusableKey
+from trenza.chassis.blobs import Blobs, BlobsUnavailable, open_blobs
+from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.runtime.assembly import read_service_settings
+from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations, service_prefix
+from trenza.chassis.runtime.signing import NoLocalKey, signing_key, signing_key_path
+from trenza.chassis.runtime.wiring import wiring_problems
+from trenza.chassis.service import Service
+from trenza.chassis.settings import InvalidSettings, PlatformSettings, UnsafeSettings
+from trenza.cli.findings import Finding, fail, good, warn
+
+__all__ = ["run"]
+
+
+async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list[Finding]:
+    """Every finding about the platform. Makes nothing that is not there yet."""
+    findings = [fail("wiring", problem, "") for problem in wiring_problems(services)] or [
+        good("wiring", "the services fit together")
+    ]
+    findings += _service_settings(services, settings)
+    findings += _unknown_variables(services)
+    findings.append(_key(settings))
+    findings += await _databases(services, settings)
+    findings.append(await _blobs(settings))
+    return findings
+
+
+def _service_settings(services: tuple[Service, ...], settings: PlatformSettings) -> list[Finding]:
+    try:
+        read_service_settings(services, settings)
+    except InvalidSettings as error:
+        return [fail("settings", problem, "") for problem in error.problems]
+    except UnsafeSettings as error:
+        return [fail("production", problem, "") for problem in error.problems]
+    if settings.environment == "production":
+        return [good("production", "the settings are safe")]
+    as_production = settings.model_copy(update={"environment": "production"})
+    lacking = as_production.unsafe_for_production()
+    return [
+        good(
+            "production",
+            "ready for ENVIRONMENT=production" if not lacking else f"development; production needs {len(lacking)} more",
+        )
+    ]
+
+
+def _unknown_variables(services: tuple[Service, ...]) -> list[Finding]:
+    """``TRENZA_*`` variables that nothing reads: usually a slip of the pen."""
+    prefixes = tuple(service_prefix(service.name) for service in services)
+    known = {f"TRENZA_{name.upper()}" for name in PlatformSettings.model_fields}
+    known |= {"TRENZA_SECRETS_DIR", "TRENZA_DEPLOYMENT", "TRENZA_TOKEN", "TRENZA_URL"}
+    for service in services:
+        prefix = str(service.settings.model_config.get("env_prefix", ""))
+        known |= {f"{prefix}{name}".upper() for name in service.settings.model_fields}
+        known.add(f"{service_prefix(service.name)}DATABASE_URL")
+    return [
+        warn("settings", f"{name} is set but nothing reads it", "correct its name, or unset it")
+        for name in sorted(os.environ)
+        if name.startswith("TRENZA_") and name not in known and not any(name == prefix for prefix in prefixes)
+    ]
+
+
+def _key(settings: PlatformSettings) -> Finding:
+    path = signing_key_path(settings)
+    if settings.signing_key_file is None and settings.environment != "production" and not path.exists():
+        return good("signing key", f"{path} (made on first use)")
+    try:
+        return good("signing key", f"{path} ({signing_key(settings).kid[:8]}…)")
+    except (NoLocalKey, UnusableKey) as error:
+        return fail("signing key", str(error), "")
+
+
+async def _databases(services: tuple[Service, ...], settings: PlatformSettings) -> list[Finding]:
+    try:
+        urls = database_urls(services, settings)
+    except InvalidSettings as error:
+        return [fail("database", problem, "") for problem in error.problems]
+    return list(await asyncio.gather(*(_database(service, urls[service.name]) for service in services if service.name in urls)))
+
+
+async def _database(service: Service, url: URL) -> Finding:
+    what = f"database {service.name}"
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(Path(url.database or "").exists):
+        return good(what, f"{shown} (made on first use)")
+    database = open_database(service.name, url)
+    try:
+        await database.ping()
+        behind = await pending_migrations({service.name: database}, (service,))
+    except DatabaseUnavailable as error:
+        return fail(what, f"{shown}: {error}", "start the server, or correct its URL")
+    finally:
+        await database.close()
+    if behind:
+        return warn(what, f"{shown}: migrations are pending", "run `trenza migrate` (development migrates at start)")
+    return good(what, f"{shown}: up to date")
+
+
+async def _blobs(settings: PlatformSettings) -> Finding:
+    where = settings.blobs_url or str(settings.data_dir / "blobs")
+    if settings.blobs_url is None and not settings.data_dir.exists():
+        return good("objects", f"{where} (made on first use)")
+    blobs: Blobs | None = None
+    try:
+        blobs = open_blobs(settings)
+        await blobs.ping()
+    except BlobsUnavailable as error:
+        return fail("objects", f"{where}: {error}", "check the folder's permissions, or TRENZA_BLOBS_URL and AWS_*")
+    finally:
+        if blobs is not None:
+            await blobs.close()
+    return good("objects", f"{where} can be reached")

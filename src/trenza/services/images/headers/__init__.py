@@ -1,0 +1,16 @@
+"""Reads an image file's format and size from its header, without decoding anything: pure Python, bounded work."""
+
+from trenza.services.images.headers.reading import DamagedHeader, Header, HeaderError, NotAnImage
+from trenza.services.images.headers.recognise import FORMATS, Format, read_file_header, read_header, read_header_async
+
+__all__ = [
+    "FORMATS",
+    "DamagedHeader",
+    "Format",
+    "Header",
+    "HeaderError",
+    "NotAnImage",
+    "read_file_header",
+    "read_header",
+    "read_header_async",
+]

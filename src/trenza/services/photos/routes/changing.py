@@ -1,0 +1,51 @@
+"""Changing over HTTP: deleting a photo, and retrying a failed one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trenza.chassis.http.prefer import preferred_wait
+from trenza.services.photos.routes.access import Manager, Service
+from trenza.services.photos.routes.answers import PREFER_WAIT, accepted_answer, documented_problems, failure_as_problem
+from trenza.services.photos.routes.bodies import PhotoBody, photo_body
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.delete(
+    "/api/photos/{photo_id}",
+    status_code=204,
+    summary="Delete a photo",
+    responses=documented_problems(401, 403, 404, 422),
+)
+async def delete_photo(photos: Service, _principal: Manager, photo_id: UUID) -> None:
+    """Make a photo disappear. Deleting it again answers 204 as well; its objects are kept for a retention time."""
+    await photos.delete_photo(photo_id=photo_id)
+
+
+@router.post(
+    "/api/photos/{photo_id}/retry",
+    status_code=202,
+    response_model=PhotoBody,
+    summary="Retry a failed photo",
+    responses={
+        201: {"model": PhotoBody, "description": "Processed (with `Prefer: wait=N`)."},
+        202: {"description": "Queued again."},
+        **documented_problems(400, 401, 403, 404, 409, 413, 422, 504),
+    },
+    openapi_extra={"parameters": [PREFER_WAIT]},
+)
+async def retry_photo(request: Request, photos: Service, _principal: Manager, photo_id: UUID) -> Response:
+    """Queue a failed photo again. 409 for one that has not failed."""
+    wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
+    photo = await photos.settled(await photos.retry_photo(photo_id=photo_id), timeout=wait.seconds or 0)
+    body = await photo_body(photo, photos, with_original=True)
+    if photo.status == "failed":
+        raise failure_as_problem(body)
+    return accepted_answer(201 if photo.status == "completed" else 202, body, wait)

@@ -1,0 +1,92 @@
+"""The form of an upload: its fields read, and its description for OpenAPI."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import Any, Final, get_args
+
+from trenza.chassis.http.uploads import ReceivedFile, ReceivedForm
+from trenza.services.photos import rules
+from trenza.services.photos.contract import FileMissing, InvalidField, Stage
+from trenza.services.photos.service import IncomingFile, UploadDetails
+
+__all__ = ["UPLOAD_FORM", "incoming", "read_form"]
+
+_FILE: Final = "file"
+_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location")
+_CALLBACK: Final = "callback_url"
+
+
+def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
+    """What the fields say. Raises `InvalidField` for the first that is not acceptable, and `FileMissing`.
+
+    A field that nobody reads is refused, not skipped: a misspelt ``stage`` would be lost without anybody noticing.
+    """
+    if form.fields.get(_CALLBACK):
+        raise InvalidField(
+            "callback_url is not supported yet, and a photo whose callback never comes would be a trap",
+            field=_CALLBACK,
+            limit="not supported",
+            remedy="leave it out; ask GET /api/photos/{id}, or send the header Prefer: wait=30",
+        )
+    for name in form.fields.keys() - {*_FIELDS, _CALLBACK}:
+        known = ", ".join((_FILE, *_FIELDS))
+        raise InvalidField(
+            f"there is no field {name[:64]!r}", field=name[:64], limit=known, remedy="correct its name or leave it out"
+        )
+    for file in form.files:
+        if file.field != _FILE:
+            remedy = "send each photo in a field named 'file'"
+            raise InvalidField(f"a file came in the field {file.field[:64]!r}", field=file.field[:64], limit=_FILE, remedy=remedy)
+    if not form.files:
+        raise FileMissing("the form holds no file", field=_FILE, limit="at least one", remedy="send a photo in the field 'file'")
+    return UploadDetails(
+        upid=rules.read_upid(form.fields.get("upid")),
+        stage=rules.read_stage(form.fields.get("stage")),
+        description=rules.read_description(form.fields.get("description")),
+        taken_at=rules.read_moment(form.fields.get("taken_at"), field="taken_at", zone=zone),
+        location=rules.read_location(form.fields.get("location")),
+    )
+
+
+def incoming(file: ReceivedFile) -> IncomingFile:
+    """A file as the service takes it. Raises the refusal that the file met on its way in."""
+    if file.error is not None:
+        raise file.error
+    return IncomingFile(path=file.path, filename=file.filename, size=file.size, sha256=file.sha256, head=file.head)
+
+
+UPLOAD_FORM: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "upid"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF; repeat the field for several.",
+                        },
+                        "upid": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "example": "UNP-1978"},
+                        "stage": {"type": "string", "enum": list(get_args(Stage))},
+                        "description": {"type": "string", "maxLength": rules.DESCRIPTION_LIMIT},
+                        "taken_at": {
+                            "type": "string",
+                            "format": "date-time",
+                            "description": "When it was taken; wins over the camera's.",
+                        },
+                        "location": {
+                            "type": "string",
+                            "example": "3.4516,-76.5320",
+                            "description": "`lat,lon`, or a JSON object with latitude and longitude; wins over the camera's.",
+                        },
+                    },
+                },
+            }
+        },
+    }
+}

@@ -1,0 +1,150 @@
+"""Reading over HTTP: one photo, lists and galleries, and the versions themselves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi import Path as PathParameter
+from pydantic import AwareDatetime, BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trenza.chassis.auth.permissions import ScopeMissing
+from trenza.chassis.http.content import respond_with_blob
+from trenza.chassis.http.pages import InvalidCursor, Page, PageCursor, PageLimit, decode_cursor, encode_cursor, link_to_next
+from trenza.services.photos import rules
+from trenza.services.photos.contract import PhotoFilter, PhotoPosition, Stage, Status
+from trenza.services.photos.routes.access import ORIGINALS, Public, Service, Viewer, may_see_originals
+from trenza.services.photos.routes.answers import documented_problems, json_answer
+from trenza.services.photos.routes.bodies import PhotoBody, photo_body
+from trenza.services.photos.service import PhotosService
+from trenza.services.photos.settings import ORIGINAL
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_UPID = Annotated[str, PathParameter(description="1 to 64 of letters, digits, `-` and `_`.")]
+
+
+class GalleryQuery(BaseModel):
+    """Which photos of a project unit, and which page of them."""
+
+    stage: Stage | None = Field(None, description="Before, during or after the works.")
+    status: Status | None = Field(None, description="Where processing stands.")
+    start: str | None = Field(
+        None, alias="from", description="Uploaded at this moment or later: ISO 8601, a date or a date and time."
+    )
+    to: str | None = Field(None, description="Uploaded before this moment; a date alone includes that day.")
+    cursor: PageCursor = None
+    limit: PageLimit = 50
+
+
+class ListQuery(GalleryQuery):
+    """Which photos, and which page of them."""
+
+    upid: str | None = Field(None, description="Of this project unit only.")
+
+
+@router.get(
+    "/api/photos",
+    response_model=Page[PhotoBody],
+    summary="List photos",
+    responses=documented_problems(401, 403, 422),
+)
+async def list_photos(request: Request, photos: Service, principal: Viewer, query: Annotated[ListQuery, Query()]) -> Response:
+    """Photos, newest first. `next_cursor` leads to the next page; photos that arrive meanwhile shift nothing."""
+    upid = None if query.upid is None else rules.read_upid(query.upid)
+    return await _page(photos, query, upid, request, with_original=may_see_originals(request, principal))
+
+
+@router.get(
+    "/api/projects/{upid}/photos",
+    response_model=Page[PhotoBody],
+    summary="The gallery of a project unit",
+    responses=documented_problems(401, 403, 422),
+)
+async def project_gallery(
+    request: Request, photos: Service, principal: Viewer, upid: _UPID, query: Annotated[GalleryQuery, Query()]
+) -> Response:
+    """The photos of one project unit, newest first; empty for one that has none."""
+    return await _page(photos, query, rules.read_upid(upid), request, with_original=may_see_originals(request, principal))
+
+
+@router.get(
+    "/api/photos/{photo_id}",
+    response_model=PhotoBody,
+    summary="One photo",
+    responses=documented_problems(401, 403, 404, 422),
+)
+async def get_photo(request: Request, photos: Service, principal: Viewer, photo_id: UUID) -> Response:
+    """The record of a photo, with signed links to its versions (and to the original, from the role editor on)."""
+    photo = await photos.get_photo(photo_id=photo_id)
+    return json_answer(await photo_body(photo, photos, with_original=may_see_originals(request, principal)))
+
+
+@router.head("/api/photos/{photo_id}/{version}", include_in_schema=False)
+@router.get(
+    "/api/photos/{photo_id}/{version}",
+    response_class=Response,
+    summary="A version of a photo",
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "The image, with ETag; ranges and conditions are honoured."},
+        206: {"description": "The range that was asked for."},
+        304: {"description": "The client has it already."},
+        **documented_problems(401, 403, 404, 409, 416, 422),
+    },
+)
+async def get_version(
+    request: Request,
+    photos: Service,
+    principal: Public,
+    photo_id: UUID,
+    version: Annotated[str, PathParameter(description="`thumbnail`, `small`, `medium`, `large`, or `original` (role editor).")],
+) -> Response:
+    """The image itself. 409 with Retry-After while the versions are being made."""
+    if version == ORIGINAL:
+        if not may_see_originals(request, principal):
+            raise ScopeMissing(ORIGINALS)
+        photo = await photos.get_photo(photo_id=photo_id)
+        key, media_type, filename = photo.original_key, photo.media_type, photo.filename
+    else:
+        made = await photos.version(photo_id, version)
+        key, media_type, filename = made.key, made.media_type, f"{photo_id}-{made.name}.jpg"
+    # As long as the links that are handed out: who has seen the image may go on seeing it for that long, deleted or not.
+    cache_control = f"private, max-age={photos.settings.link_seconds}"
+    return await respond_with_blob(
+        request, photos.blobs, key, media_type=media_type, filename=filename, cache_control=cache_control
+    )
+
+
+async def _page(
+    photos: PhotosService, query: GalleryQuery, upid: str | None, request: Request, *, with_original: bool
+) -> Response:
+    zone = photos.settings.zone
+    matching = PhotoFilter(
+        upid=upid,
+        stage=query.stage,
+        status=query.status,
+        created_from=rules.read_bound(query.start, field="from", zone=zone),
+        created_to=rules.read_bound(query.to, field="to", zone=zone),
+    )
+    page = await photos.list_photos(matching=matching, after=_position(query.cursor), limit=query.limit)
+    items = [await photo_body(photo, photos, with_original=with_original) for photo in page.photos]
+    following = None if page.next is None else encode_cursor((page.next.created_at, page.next.id))
+    body = Page[PhotoBody](items=tuple(items), next_cursor=following)
+    return json_answer(body, headers=link_to_next(request, body))
+
+
+def _position(cursor: str | None) -> PhotoPosition | None:
+    """The place in the list that a cursor names. Raises `InvalidCursor` for a forged one that no moment of ours could be."""
+    found: tuple[datetime, UUID] | None = decode_cursor(cursor, tuple[AwareDatetime, UUID])
+    if found is None:
+        return None
+    created_at = rules.in_zone(found[0], UTC)
+    if created_at is None:
+        raise InvalidCursor(field="cursor")
+    return PhotoPosition(created_at=created_at, id=found[1])

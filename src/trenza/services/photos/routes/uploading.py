@@ -1,0 +1,119 @@
+"""Uploading over HTTP: one file or several, answered at once or after a wait."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trenza.chassis.http.idempotency import fingerprint_of
+from trenza.chassis.http.prefer import Wait, preferred_wait
+from trenza.chassis.http.problem import problem_response
+from trenza.chassis.http.uploads import ReceivedFile, ReceivedForm, receive_form
+from trenza.services.photos.routes.access import Editor, Service
+from trenza.services.photos.routes.answers import (
+    IDEMPOTENCY_KEY,
+    PREFER_WAIT,
+    accepted_answer,
+    documented_problems,
+    failure_as_problem,
+    json_answer,
+)
+from trenza.services.photos.routes.bodies import PhotoBody, UploadResult, UploadResults, photo_body
+from trenza.services.photos.routes.forms import UPLOAD_FORM, incoming, read_form
+from trenza.services.photos.service import PhotosService, UploadDetails
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_ROUTE: Final = "/api/photos/upload"
+_MULTI_STATUS: Final = 207
+_AT_ONCE: Final = 4
+"""Files of one request that are stored at the same time: enough to hide the latency of remote storage."""
+
+
+@router.post(
+    _ROUTE,
+    status_code=202,
+    response_model=PhotoBody,
+    summary="Upload photos",
+    responses={
+        200: {"model": PhotoBody, "description": "The same bytes are there already under this UPID: the existing photo."},
+        201: {"model": PhotoBody, "description": "Stored and processed (with `Prefer: wait=N`)."},
+        202: {"description": "Stored; its versions are being made."},
+        207: {"model": UploadResults, "description": "Several files: one result for each, in the order of the files."},
+        **documented_problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
+    },
+    openapi_extra={**UPLOAD_FORM, "parameters": [IDEMPOTENCY_KEY, PREFER_WAIT]},
+)
+async def upload_photos(request: Request, photos: Service, principal: Editor) -> Response:
+    """Store one to twenty photos of a project unit and queue the making of their versions.
+
+    The answer is the photo itself for one file, and `{"results": […]}` for several: a bad one does not spoil the others.
+    """
+    settings = photos.settings
+    async with await receive_form(
+        request, spool=photos.blobs.new_spool_file, max_file_bytes=settings.max_file_bytes, max_files=settings.max_files
+    ) as form:
+        details = read_form(form, settings.zone)
+        upload = _Upload(request, photos, details, preferred_wait(request, longest=settings.max_wait_seconds))
+        return await photos.idempotency.run(
+            request.headers.get("idempotency-key"),
+            principal=principal,
+            route=_ROUTE,
+            fingerprint=_fingerprint(form),
+            produce=lambda: upload.one(form.files[0]) if len(form.files) == 1 else upload.several(form.files),
+        )
+
+
+def _fingerprint(form: ReceivedForm) -> str:
+    fields = [part for name in sorted(form.fields) for part in (name, form.fields[name])]
+    return fingerprint_of(*fields, *(part for file in form.files for part in (file.filename, str(file.size), file.sha256)))
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """One request to upload, read as far as the files."""
+
+    request: Request
+    photos: PhotosService
+    details: UploadDetails
+    wait: Wait
+
+    async def one(self, file: ReceivedFile) -> Response:
+        """The answer for a single file; its refusal is raised."""
+        status, photo = await self._accept(file)
+        return accepted_answer(status, photo, self.wait)
+
+    async def several(self, files: tuple[ReceivedFile, ...]) -> Response:
+        """The answer for several files."""
+        places = asyncio.Semaphore(_AT_ONCE)
+        results = await asyncio.gather(*(self._result(file, places) for file in files))
+        return json_answer(UploadResults(results=list(results)), _MULTI_STATUS, self.wait.headers)
+
+    async def _result(self, file: ReceivedFile, places: asyncio.Semaphore) -> UploadResult:
+        try:
+            status, photo = await self._accept(file, places)
+        except Exception as error:  # noqa: BLE001 - told as the problem that it would be alone, and logged there if it is ours
+            response = problem_response(self.request, error)
+            problem: dict[str, Any] = orjson.loads(bytes(response.body))
+            return UploadResult(filename=file.filename, status=response.status_code, problem=problem)
+        return UploadResult(filename=file.filename, status=status, photo=photo)
+
+    async def _accept(self, file: ReceivedFile, places: asyncio.Semaphore | None = None) -> tuple[int, PhotoBody]:
+        """Store one file, wait as preferred, and return the status and the photo."""
+        async with places or asyncio.Semaphore(1):
+            accepted = await self.photos.uploads.accept(incoming(file), self.details)
+        photo = await self.photos.settled(accepted.photo, timeout=self.wait.seconds or 0)
+        body = await photo_body(photo, self.photos, with_original=True)
+        if not accepted.created:
+            return 200, body
+        if photo.status == "failed":
+            raise failure_as_problem(body)
+        return (201 if photo.status == "completed" else 202), body

@@ -1,0 +1,244 @@
+"""Pure decisions about photos: states, UPIDs, object keys, kinds of file, and how fields are read."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Final, Literal, get_args
+from uuid import UUID
+
+from pydantic import JsonValue
+
+from trenza.services.images.contract import Location
+from trenza.services.photos.contract import InvalidField, InvalidUpid, Stage
+
+__all__ = [
+    "DESCRIPTION_LIMIT",
+    "State",
+    "Step",
+    "clean_filename",
+    "engine_wait",
+    "in_zone",
+    "kind_of_file",
+    "object_key",
+    "origins_of",
+    "read_bound",
+    "read_description",
+    "read_location",
+    "read_moment",
+    "read_stage",
+    "read_upid",
+    "target_of",
+]
+
+# --- states -------------------------------------------------------------------------------------------------------------------
+
+State = Literal["queued", "processing", "completed", "failed", "deleted"]
+Step = Literal["begin", "put_back", "complete", "fail", "retry", "delete"]
+
+_STEPS: Final[dict[Step, tuple[tuple[State, ...], State]]] = {
+    # "processing" is an origin of "begin" because the process that began before may have died.
+    "begin": (("queued", "processing"), "processing"),
+    # The engine is down; the photo waits for it.
+    "put_back": (("processing",), "queued"),
+    "complete": (("processing",), "completed"),
+    "fail": (("processing",), "failed"),
+    "retry": (("failed",), "queued"),
+    "delete": (("queued", "processing", "completed", "failed"), "deleted"),
+}
+
+
+def origins_of(step: Step) -> tuple[State, ...]:
+    """The states from which a step is allowed."""
+    return _STEPS[step][0]
+
+
+def target_of(step: Step) -> State:
+    """The state to which a step leads."""
+    return _STEPS[step][1]
+
+
+def engine_wait(age: timedelta) -> float:
+    """Seconds until a photo of this age asks again for an engine that is down.
+
+    A tenth of its age, between one second and a minute: a short restart is hardly noticed, and a long outage with thousands of
+    photos waiting costs each of them one look a minute.
+    """
+    return min(60.0, max(1.0, age.total_seconds() / 10))
+
+
+# --- names of objects and files -----------------------------------------------------------------------------------------------
+
+_UPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Limits are written without words: they are shown in every language.
+_UPID_LIMIT = "1..64: A-Z a-z 0-9 - _"
+_FILENAME_LIMIT = 255
+
+
+def read_upid(text: str | None) -> str:
+    """A UPID, or `InvalidUpid`. Nothing else may become part of an object key."""
+    if text is None or not text.strip():
+        raise InvalidUpid("upid is missing", **_hint("upid", _UPID_LIMIT, "send the id of the project unit, such as UNP-1978"))
+    if not _UPID.fullmatch(text.strip()):
+        raise InvalidUpid(
+            "upid holds something else than letters (a to z), digits, '-' and '_', or is longer than 64 characters",
+            **_hint("upid", _UPID_LIMIT, "send the id of the project unit, such as UNP-1978"),
+        )
+    return text.strip()
+
+
+def object_key(upid: str, photo_id: UUID, name: str, extension: str = "jpg") -> str:
+    """Where an object of a photo lies: ``photos/{upid}/{photo_id}/{name}.{extension}``."""
+    return f"photos/{upid}/{photo_id}/{name}.{extension}"
+
+
+def clean_filename(name: str | None) -> str:
+    """The last part of a path, without control characters, at most 255 characters; ``photo`` when nothing is left."""
+    last = re.split(r"[/\\]", name or "")[-1]
+    printable = "".join(character for character in last if unicodedata.category(character)[0] != "C").strip()
+    return printable[-_FILENAME_LIMIT:] if printable.strip(".") else "photo"
+
+
+_SIGNATURES: Final = (
+    (b"\xff\xd8\xff", "image/jpeg", "jpg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png", "png"),
+    (b"GIF87a", "image/gif", "gif"),
+    (b"GIF89a", "image/gif", "gif"),
+    (b"II*\x00", "image/tiff", "tif"),
+    (b"MM\x00*", "image/tiff", "tif"),
+    (b"II+\x00", "image/tiff", "tif"),
+    (b"MM\x00+", "image/tiff", "tif"),
+    (b"BM", "image/bmp", "bmp"),
+)
+_AVIF_BRANDS: Final = (b"avif", b"avis")
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def kind_of_file(head: bytes) -> tuple[str, str] | None:
+    """Media type and customary extension by a file's first bytes (12 suffice), or None when it is no kind of photo.
+
+    Only a first glance, so that what is no photo is never stored, engine or not; the image engine judges the rest.
+    """
+    for signature, media_type, extension in _SIGNATURES:
+        if head.startswith(signature):
+            return media_type, extension
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp", "webp"
+    if head[4:8] == b"ftyp":
+        # ISO 23008-12: "mif1" may come first with "avif" or "heic" among the compatible brands.
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(len(head), int.from_bytes(head[:4])), 4))}
+        if brands.intersection(_AVIF_BRANDS):
+            return "image/avif", "avif"
+        if brands.intersection(_HEIF_BRANDS):
+            return "image/heic", "heic"
+    return None
+
+
+# --- fields of a form or a query ----------------------------------------------------------------------------------------------
+
+DESCRIPTION_LIMIT = 2000
+_STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+_EARLIEST = datetime(1826, 1, 1, tzinfo=UTC)  # no photograph is older
+_LATITUDE_NAMES: Final = ("latitude", "lat")
+_LONGITUDE_NAMES: Final = ("longitude", "lon", "lng")
+
+
+def _hint(field: str, limit: str, remedy: str) -> dict[str, JsonValue]:
+    return {"field": field, "limit": limit, "remedy": remedy}
+
+
+def read_stage(text: str | None) -> Stage | None:
+    """A stage, None when empty, or `InvalidField`."""
+    if not text or not text.strip():
+        return None
+    for stage in _STAGES:
+        if text.strip().lower() == stage:
+            return stage
+    choices = ", ".join(_STAGES)
+    raise InvalidField(f"stage is none of {choices}", **_hint("stage", choices, "send one of them, or leave stage out"))
+
+
+def read_description(text: str | None) -> str | None:
+    """A description without surrounding space, None when empty, or `InvalidField`."""
+    # PostgreSQL's text cannot hold NUL; nobody means to write one.
+    stripped = (text or "").replace("\x00", "").strip()
+    if len(stripped) > DESCRIPTION_LIMIT:
+        detail = f"description has {len(stripped)} characters; at most {DESCRIPTION_LIMIT} are kept"
+        raise InvalidField(detail, **_hint("description", f"0..{DESCRIPTION_LIMIT}", "shorten it"))
+    return stripped or None
+
+
+def read_moment(text: str | None, *, field: str, zone: tzinfo) -> datetime | None:
+    """An ISO 8601 moment in UTC, None when empty, or `InvalidField`. Without an offset it is of the given zone."""
+    if not text or not text.strip():
+        return None
+    try:
+        moment = in_zone(datetime.fromisoformat(text.strip()), zone)
+    except ValueError:
+        raise _no_moment(field) from None
+    if moment is None or moment < _EARLIEST:
+        raise _no_moment(field)
+    return moment
+
+
+def read_bound(text: str | None, *, field: Literal["from", "to"], zone: tzinfo) -> datetime | None:
+    """One end of a span of time. A date alone means the whole day: ``to=2026-05-31`` includes the 31st."""
+    moment = read_moment(text, field=field, zone=zone)
+    if moment is None or field == "from":
+        return moment
+    try:
+        following = date.fromisoformat((text or "").strip()) + timedelta(days=1)
+        return datetime.combine(following, time(), zone).astimezone(UTC)
+    except (ValueError, OverflowError):  # it names a time of day, or the last day that there is
+        return moment
+
+
+def in_zone(moment: datetime | None, zone: tzinfo) -> datetime | None:
+    """A moment in UTC; one without an offset is of the given zone. None stays None, and so does what has no moment in UTC."""
+    if moment is None:
+        return None
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):  # the first and the last day that there is
+        return None
+
+
+def _no_moment(field: str) -> InvalidField:
+    return InvalidField(
+        f"{field} is not a date and time of ISO 8601",
+        **_hint(field, "ISO 8601, >= 1826", "write it like 2026-05-31T14:30:00-05:00; encode '+' as %2B in a URL"),
+    )
+
+
+def read_location(text: str | None) -> Location | None:
+    """A place from ``lat,lon`` or a JSON object with ``latitude`` and ``longitude``, None when empty, or `InvalidField`."""
+    if not text or not text.strip():
+        return None
+    pair = _json_pair(text) if text.strip().startswith("{") else text.split(",")
+    try:
+        latitude, longitude = (float(part) for part in pair)
+    except (TypeError, ValueError, OverflowError):
+        raise _no_location("location is neither 'lat,lon' nor a JSON object with latitude and longitude") from None
+    # Also false for NaN, which compares with nothing.
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):  # noqa: PLR2004 - the sphere's own figures
+        raise _no_location("location lies outside of the Earth: latitude goes from -90 to 90, longitude from -180 to 180")
+    return Location(latitude=latitude, longitude=longitude)
+
+
+def _json_pair(text: str) -> list[float]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    pair = []
+    for names in (_LATITUDE_NAMES, _LONGITUDE_NAMES):
+        values = [found[name] for name in names if name in found]
+        pair += [value for value in values[:1] if isinstance(value, int | float)]
+    return pair
+
+
+def _no_location(detail: str) -> InvalidField:
+    hint = _hint("location", "-90..90, -180..180", "write it like 3.4516,-76.5320, in decimal degrees")
+    return InvalidField(detail, **hint)

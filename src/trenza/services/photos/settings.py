@@ -1,0 +1,82 @@
+"""The settings of photos, ``TRENZA_PHOTOS_*``: limits and the versions that are made."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["ORIGINAL", "PhotosSettings", "Preset"]
+
+ORIGINAL = "original"
+"""The name by which the untouched file is asked for; no version may carry it."""
+
+
+class Preset(BaseModel):
+    """The order for one version: a box in pixels, how the image fits it, and the JPEG quality."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    width: int = Field(ge=1, le=16383)
+    height: int = Field(ge=1, le=16383)
+    fit: Literal["inside", "cover"] = "inside"
+    quality: int = Field(82, ge=1, le=100)
+
+
+_PRESETS = (
+    Preset(name="thumbnail", width=320, height=320, fit="cover", quality=75),
+    Preset(name="small", width=640, height=640, quality=75),
+    Preset(name="medium", width=1280, height=1280, quality=72),
+    Preset(name="large", width=2048, height=2048, quality=82),
+)
+
+
+class PhotosSettings(BaseSettings):
+    """What an operator may change about photos."""
+
+    model_config = SettingsConfigDict(env_prefix="TRENZA_PHOTOS_", extra="ignore", frozen=True)
+
+    presets: tuple[Preset, ...] = _PRESETS
+    """The versions made of each photo, as a JSON list of ``{"name", "width", "height", "fit", "quality"}``."""
+    max_file_bytes: int = Field(50 * 1024 * 1024, ge=1)
+    """Size limit of one file (50 MB)."""
+    max_files: int = Field(20, ge=1, le=1000)
+    """Most files of one upload."""
+    max_wait_seconds: int = Field(60, ge=0, le=600)
+    """The longest that ``Prefer: wait=N`` makes an answer wait."""
+    link_seconds: int = Field(3600, ge=1, le=7 * 24 * 3600)
+    """How long a signed link to an object works."""
+    timezone: str = "UTC"
+    """The zone of moments that name none: those of cameras (EXIF seldom says) and those given without an offset."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            message = f"{name!r} is no time zone; name one of the IANA database, such as 'America/Bogota'"
+            raise ValueError(message)
+        return name
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> Self:
+        names = [preset.name for preset in self.presets]
+        if not names:
+            raise ValueError("presets is empty; name at least one version")
+        if ORIGINAL in names or len(set(names)) != len(names):
+            message = f"the names of presets must differ from each other and from {ORIGINAL!r}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of moments that name none."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def link_lifetime(self) -> timedelta:
+        """How long a signed link works."""
+        return timedelta(seconds=self.link_seconds)

@@ -1,0 +1,164 @@
+"""All the SQL of photos; gives and takes contract values, never rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Update, and_, insert, literal_column, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from trenza.chassis.data import UnitOfWork
+from trenza.services.images.contract import Location
+from trenza.services.photos.contract import Photo, PhotoFailure, PhotoFilter, PhotoPage, PhotoPosition, PhotoVersion
+from trenza.services.photos.rules import Step, origins_of, target_of
+from trenza.services.photos.tables import photos
+
+__all__ = [
+    "SameBytesExist",
+    "add",
+    "begin",
+    "complete",
+    "fail",
+    "find",
+    "find_same_bytes",
+    "hide",
+    "page",
+    "put_back",
+    "retry",
+    "status_of",
+]
+
+# Written out, not bound: SQLite and PostgreSQL use the partial indexes only where they can see the condition.
+_VISIBLE: Final = photos.c.status != literal_column("'deleted'")
+
+
+class SameBytesExist(Exception):
+    """Another visible photo holds the same bytes under the same UPID."""
+
+
+async def add(work: UnitOfWork, photo: Photo) -> None:
+    """Insert a photo. Raises `SameBytesExist` (and breaks the unit of work) when another upload was faster."""
+    row = photo.model_dump(exclude={"location", "error", "versions"})
+    row |= _place(photo.location) | {"versions": _as_json(photo.versions)}
+    try:
+        await work.execute(insert(photos).values(row))
+    except IntegrityError as error:
+        raise SameBytesExist from error
+
+
+async def find(connection: AsyncConnection, photo_id: UUID) -> Photo | None:
+    """A visible photo."""
+    return await _first(connection, and_(photos.c.id == photo_id, _VISIBLE))
+
+
+async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str) -> Photo | None:
+    """The visible photo of a project with these bytes."""
+    return await _first(connection, and_(photos.c.upid == upid, photos.c.sha256 == sha256, _VISIBLE))
+
+
+async def status_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
+    """The state of a photo, a deleted one too; None when there never was one."""
+    return (await connection.execute(select(photos.c.status).where(photos.c.id == photo_id))).scalar_one_or_none()
+
+
+async def begin(work: UnitOfWork, photo_id: UUID) -> Photo | None:
+    """Begin processing and count the attempt; the photo as it is now, or None when it is not there to be processed."""
+    return await _step(work, photo_id, "begin", attempts=photos.c.attempts + 1)
+
+
+async def put_back(work: UnitOfWork, photo_id: UUID) -> None:
+    """Take a begun attempt back: the engine never ran."""
+    await _step(work, photo_id, "put_back", attempts=photos.c.attempts - 1)
+
+
+async def complete(work: UnitOfWork, photo: Photo) -> bool:
+    """Store what processing found out about a photo; False when it is no longer being processed."""
+    found = await _step(
+        work,
+        photo.id,
+        "complete",
+        **photo.model_dump(include={"width", "height", "taken_at", "completed_at"}),
+        **_place(photo.location),
+        versions=_as_json(photo.versions),
+    )
+    return found is not None
+
+
+async def fail(work: UnitOfWork, photo_id: UUID, failure: PhotoFailure) -> bool:
+    """Store why processing failed; False when the photo is no longer being processed."""
+    return await _step(work, photo_id, "fail", error_code=failure.code, error_detail=failure.detail) is not None
+
+
+async def retry(work: UnitOfWork, photo_id: UUID, *, render_task: UUID) -> Photo | None:
+    """Queue a failed photo again under a new task; None when it has not failed."""
+    return await _step(work, photo_id, "retry", render_task=render_task, error_code=None, error_detail=None)
+
+
+async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> str | None:
+    """Delete a photo softly and return its UPID; None when it is not visible."""
+    statement = _step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid)
+    return (await work.execute(statement)).scalar_one_or_none()
+
+
+async def _step(work: UnitOfWork, photo_id: UUID, step: Step, **columns: Any) -> Photo | None:
+    """Take a step, from any state that allows it, and return the photo as it is now; None when its state does not allow it."""
+    row = (await work.execute(_step_statement(photo_id, step, columns).returning(*photos.c))).one_or_none()
+    return None if row is None else _photo(row)
+
+
+def _step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Update:
+    return (
+        update(photos)
+        .where(photos.c.id == photo_id, photos.c.status.in_(origins_of(step)))
+        .values(status=target_of(step), **columns)
+    )
+
+
+async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoPosition | None, limit: int) -> PhotoPage:
+    """The photos that match, newest first, by keyset: a page costs the same however deep it lies."""
+    wanted: list[ColumnElement[bool]] = [_VISIBLE]
+    for column, value in ((photos.c.upid, matching.upid), (photos.c.stage, matching.stage), (photos.c.status, matching.status)):
+        if value is not None:
+            wanted.append(column == value)
+    if matching.created_from is not None:
+        wanted.append(photos.c.created_at >= matching.created_from)
+    if matching.created_to is not None:
+        wanted.append(photos.c.created_at < matching.created_to)
+    if after is not None:
+        wanted.append(_is_older(after.created_at, after.id))
+    statement = select(photos).where(*wanted).order_by(photos.c.created_at.desc(), photos.c.id.desc()).limit(limit + 1)
+    found = tuple(_photo(row) for row in (await connection.execute(statement)).all())
+    following = PhotoPosition(created_at=found[limit - 1].created_at, id=found[limit - 1].id) if len(found) > limit else None
+    return PhotoPage(photos=found[:limit], next=following)
+
+
+def _is_older(created_at: datetime, photo_id: UUID) -> ColumnElement[bool]:
+    same_moment = and_(photos.c.created_at == created_at, photos.c.id < photo_id)
+    return and_(photos.c.created_at <= created_at, or_(photos.c.created_at < created_at, same_moment))
+
+
+async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Photo | None:
+    row = (await connection.execute(select(photos).where(condition))).one_or_none()
+    return None if row is None else _photo(row)
+
+
+def _place(location: Location | None) -> dict[str, float | None]:
+    if location is None:
+        return {"latitude": None, "longitude": None}
+    return {"latitude": location.latitude, "longitude": location.longitude}
+
+
+def _as_json(versions: tuple[PhotoVersion, ...]) -> list[dict[str, Any]]:
+    return [version.model_dump(mode="json") for version in versions]
+
+
+def _photo(row: Row[Any]) -> Photo:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
+    latitude, longitude = values.pop("latitude"), values.pop("longitude")
+    code, detail = values.pop("error_code"), values.pop("error_detail")
+    values["location"] = None if latitude is None else Location(latitude=latitude, longitude=longitude)
+    values["error"] = None if code is None else PhotoFailure(code=code, detail=detail or "")
+    return Photo.model_validate(values)

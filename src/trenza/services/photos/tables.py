@@ -1,0 +1,55 @@
+"""The table of photos."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, Uuid, text
+
+from trenza.chassis.data.types import UtcDateTime
+
+__all__ = ["metadata", "photos"]
+
+metadata = MetaData()
+
+photos = Table(
+    "photos",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("upid", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("stage", String(16)),
+    Column("filename", String(255), nullable=False),
+    Column("media_type", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("sha256", String(64), nullable=False),
+    Column("taken_at", UtcDateTime),
+    Column("latitude", Float),
+    Column("longitude", Float),
+    Column("description", Text),
+    Column("uploaded_by", String(255), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("error_code", String(64)),
+    Column("error_detail", Text),
+    Column("original_key", String(255), nullable=False),
+    Column("render_task", Uuid, nullable=False),
+    Column("versions", JSON, nullable=False),
+)
+
+_VISIBLE = text("status <> 'deleted'")
+
+# One visible photo for the same bytes under the same UPID: what two uploads at the same instant cannot both become.
+Index(
+    "photos_same_bytes",
+    photos.c.upid,
+    photos.c.sha256,
+    unique=True,
+    sqlite_where=_VISIBLE,
+    postgresql_where=_VISIBLE,
+)
+# The two orders in which lists are read, newest first.
+Index("photos_by_project", photos.c.upid, photos.c.created_at, photos.c.id, sqlite_where=_VISIBLE, postgresql_where=_VISIBLE)
+Index("photos_by_time", photos.c.created_at, photos.c.id, sqlite_where=_VISIBLE, postgresql_where=_VISIBLE)

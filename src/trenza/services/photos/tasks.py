@@ -1,0 +1,64 @@
+"""The background work of photos: making the versions of one photo, exactly once whatever is killed."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from trenza.chassis.contract import CallFailed, ContractError
+from trenza.chassis.messages.definitions import Delivery, Postpone, Schedule, handles
+from trenza.chassis.telemetry.logs import get_logger
+from trenza.services.images.contract import ProcessingFailed, ProcessingTimeout
+from trenza.services.photos import counters
+from trenza.services.photos.messages import ForgetAnswers, RenderPhoto
+from trenza.services.photos.service import PhotosService
+
+__all__ = ["HANDLERS", "SCHEDULES"]
+
+_log = get_logger(__name__)
+
+_TRIES: Final = 3
+"""How often the engine may time out or lose a worker on one photo before it counts as failed."""
+
+
+# The many attempts are for what is not the photo's fault: a process that is killed uses one up, and so does a full disk. After
+# the last one the message is a dead letter, the photo stays "processing", and redriving the letter goes on where it stopped.
+@handles(RenderPhoto, attempts=25, timeout=150)
+async def render_photo(photos: PhotosService, order: RenderPhoto, delivery: Delivery) -> None:
+    """Make the versions of a photo.
+
+    A refusal of the image ends in ``failed``; an engine that is down is waited for, however long. Until the delivery is finished
+    everything can be done again: the same objects are overwritten, and the record changes together with the mark "handled".
+    """
+    processing = photos.processing
+    photo = await processing.begin(order.photo_id)
+    if photo is None:
+        return
+    began = time.perf_counter()
+    try:
+        rendered = await processing.render(photo)
+    except CallFailed as failure:
+        seconds = await processing.put_back(photo)
+        raise Postpone(f"the image engine does not answer: {failure.reason}", seconds=seconds) from failure
+    except ContractError as refusal:
+        if isinstance(refusal, ProcessingTimeout | ProcessingFailed) and delivery.attempt < _TRIES:
+            raise
+        async with delivery.finish() as work:
+            await processing.fail(work, photo, refusal)
+        _log.info("photo failed", photo_id=str(photo.id), code=refusal.code, detail=refusal.detail)
+        return
+    async with delivery.finish() as work:
+        completed = await processing.complete(work, photo, rendered)
+    counters.processing_seconds.observe(time.perf_counter() - began)
+    if not completed:  # deleted meanwhile; a crash right here leaves them to the purge of deleted photos
+        await processing.discard_versions(photo)
+
+
+@handles(ForgetAnswers)
+async def forget_answers(photos: PhotosService, _order: ForgetAnswers, _delivery: Delivery) -> None:
+    """Remove the answers kept for idempotency keys that have expired."""
+    await photos.idempotency.purge()
+
+
+HANDLERS: Final = (render_photo, forget_answers)
+SCHEDULES: Final = (Schedule("forget-answers", cron="17 3 * * *", task=ForgetAnswers()),)

@@ -1,0 +1,38 @@
+"""The benchmarks run, and say what they measured. How fast they find this machine is no test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+
+
+def test_the_benchmark_of_calls_prints_its_table() -> None:
+    done = bench("calls")
+    assert done.returncode == 0, done.stderr
+    figures = {line.split("│")[1].strip(): float(line.split("│")[2]) for line in done.stdout.splitlines() if "│" in line}
+    assert (
+        figures["plain await, answer at hand"]
+        < figures["local binding, answer at hand"]
+        < figures["wire binding, answer at hand"]
+    )
+
+
+def test_an_unknown_benchmark_is_refused_with_the_known_ones() -> None:
+    done = bench("cals")
+    assert done.returncode == 2
+    assert "there is no benchmark 'cals'; there are " in done.stderr
+    assert "startup" in done.stderr
+
+
+def test_the_page_is_written_whole_or_not_at_all() -> None:
+    done = bench("calls", "--write")
+    assert done.returncode == 2
+    assert "leave the names out" in done.stderr

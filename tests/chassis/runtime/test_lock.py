@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trenza.chassis.runtime.lock import DataFolderInUse, DataFolderUnusable, lock_data_folder
+
+
+def test_one_at_a_time_and_the_holder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with lock_data_folder(folder):
+        with pytest.raises(DataFolderInUse, match=f"is in use by process {os.getpid()}: stop it"), lock_data_folder(folder):
+            pass
+        assert (folder.stat().st_mode & 0o777) == 0o700
+    with lock_data_folder(folder):  # free again
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DataFolderUnusable, match=r"cannot be made .*choose another with --data-dir"),
+        lock_data_folder(tmp_path / "file" / "data"),
+    ):
+        pass

@@ -1,0 +1,102 @@
+"""Whatever the bytes: a header or a declared refusal, and bounded reading."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trenza.chassis.testing.hostile_pictures import tiff_of
+from trenza.chassis.testing.pictures import animation, encoded, marked, phone_photo
+from trenza.services.images.headers import Header, HeaderError, read_header
+from trenza.services.images.headers.reading import Budget, Scan, Span, drive, take
+
+_PICTURE = marked(64, 48)
+_HONEST = [
+    phone_photo(64, 48, location=(3.45, -76.53)),
+    *(encoded(_PICTURE, name) for name in ("PNG", "WebP", "TIFF", "BMP", "GIF", "AVIF")),
+    animation(64, 48, "WebP"),
+    (Path(__file__).parents[3] / "media" / "phone.heic").read_bytes(),
+    tiff_of({256: 64, 257: 48}, big=True),
+]
+_MAGICS = [
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"RIFF1234WEBPVP8X",
+    b"II*\0",
+    b"MM\0+\0\x08\0\0",
+    b"GIF89a",
+    b"\0\0\0\x10ftypavif",
+    b"BM",
+]
+
+
+def check(data: bytes) -> None:
+    budget = Budget()
+    try:
+        header = read_header(lambda start, length: data[start : start + length], budget)
+    except HeaderError as refusal:
+        assert str(refusal)  # noqa: PT017 - either outcome is right, this one needs its reason
+    else:
+        assert isinstance(header, Header)
+        assert header.width >= 0
+        assert header.height >= 0
+    assert budget.spent_reads <= budget.reads + 1
+    assert budget.spent_bytes <= budget.bytes + 1024 * 1024  # the last span asked for counts, though it was not read
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=4000))
+def test_random_bytes(data: bytes) -> None:
+    check(data)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(_MAGICS), st.binary(max_size=4000))
+def test_random_bytes_after_an_honest_beginning(magic: bytes, data: bytes) -> None:
+    check(magic + data)
+
+
+@settings(max_examples=800, deadline=None)
+@given(
+    st.sampled_from(_HONEST),
+    st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=8),
+    st.integers(0, 3000),
+)
+def test_mutated_and_truncated_headers(data: bytes, changes: list[tuple[int, int]], length: int) -> None:
+    mutated = bytearray(data)
+    for position, value in changes:
+        mutated[position % len(mutated)] = value
+    check(bytes(mutated))
+    check(bytes(mutated[:length]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff\xe0" + b"\xff\xe0\x00\x02" * 500_000,
+        b"\xff\xd8" + b"\xff" * 3_000_000,
+        b"\xff\xd8\xff\xe0\x00\x02" + b"\xff\x00" * 3_000_000,
+    ],
+    ids=["tiny segments", "fill bytes", "stuffed bytes"],
+)
+def test_files_made_to_cost_work_cost_little(data: bytes) -> None:
+    started = time.process_time()
+    check(data)
+    assert time.process_time() - started < 2
+
+
+def test_a_read_too_many_is_refused_whoever_asks() -> None:
+    def endless() -> Scan[Header]:
+        while True:
+            yield from take(0, 1)
+
+    spent = Budget(reads=10)
+    with pytest.raises(HeaderError, match="more parts"):
+        drive(endless(), lambda _start, _length: b"x", spent)
+    assert spent.spent_reads == 11
+    with pytest.raises(HeaderError, match="beyond its end"):
+        Budget().spend(Span(1 << 63, 1))

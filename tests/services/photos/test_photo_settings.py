@@ -1,0 +1,45 @@
+"""The settings of photos: defaults of the specification, and refusals that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from trenza.chassis.settings import InvalidSettings, load_settings
+from trenza.services.photos.settings import PhotosSettings
+
+
+def test_the_defaults_are_those_of_the_specification() -> None:
+    settings = load_settings(PhotosSettings)
+    assert settings.max_file_bytes == 50 * 1024 * 1024
+    assert settings.max_files == 20
+    assert [(preset.name, preset.width, preset.height, preset.fit, preset.quality) for preset in settings.presets] == [
+        ("thumbnail", 320, 320, "cover", 75),
+        ("small", 640, 640, "inside", 75),
+        ("medium", 1280, 1280, "inside", 72),
+        ("large", 2048, 2048, "inside", 82),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("presets", "words"),
+    [
+        ([], "presets is empty"),
+        ([{"name": "original", "width": 9, "height": 9}], "must differ"),
+        ([{"name": "a", "width": 9, "height": 9}, {"name": "a", "width": 8, "height": 8}], "must differ"),
+        ([{"name": "../a", "width": 9, "height": 9}], "pattern"),
+        ([{"name": "a", "width": 0, "height": 9}], "greater than"),
+        ([{"name": "a", "width": 9, "height": 9, "qualty": 3}], "qualty"),
+    ],
+)
+def test_bad_presets_are_refused(monkeypatch: pytest.MonkeyPatch, presets: list[object], words: str) -> None:
+    monkeypatch.setenv("TRENZA_PHOTOS_PRESETS", json.dumps(presets))
+    with pytest.raises(InvalidSettings, match=words):
+        load_settings(PhotosSettings)
+
+
+def test_an_unknown_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRENZA_PHOTOS_TIMEZONE", "America/Nowhere")
+    with pytest.raises(InvalidSettings, match="America/Bogota"):
+        load_settings(PhotosSettings)
