@@ -11,14 +11,22 @@ from uuid import UUID
 import httpx
 import pytest
 from PIL import Image
+from typer.testing import Result
 
 from trenza.chassis.testing.server_process import ServerProcess, free_port, run_trenza
 
+Trenza = Callable[..., Result]
 
-async def put(server: ServerProcess, *arguments: str | Path) -> tuple[int, list[list[str]], str]:
+
+async def run(trenza: Trenza, *arguments: str | Path) -> tuple[int, str, str]:
+    """A command in this process, in a thread of its own: exit code, standard output, standard error."""
+    result = await asyncio.to_thread(trenza, *arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def put(trenza: Trenza, server: ServerProcess, *arguments: str | Path) -> tuple[int, list[list[str]], str]:
     """`trenza photos put`, as its exit code, the cells of its table, and standard error."""
-    words = [str(argument) for argument in arguments]
-    code, out, err = await run_trenza("photos", "put", "--url", server.url, "--data-dir", str(server.data_dir), *words)
+    code, out, err = await run(trenza, "photos", "put", "--url", server.url, "--data-dir", server.data_dir, *arguments)
     return code, [line.split(maxsplit=6) for line in out.splitlines()[1:]], err
 
 
@@ -31,10 +39,10 @@ async def test_the_banner_names_the_addresses_the_folder_and_the_command_for_a_t
 
 
 async def test_a_photo_goes_in_and_its_versions_come_out(
-    server: ServerProcess, make_photo: Callable[[str], Path], tmp_path: Path
+    trenza: Trenza, server: ServerProcess, make_photo: Callable[[str], Path], tmp_path: Path
 ) -> None:
     photos = [make_photo(f"{number}.jpg") for number in range(5)]
-    code, table, err = await put(server, *photos, "--upid", "UNP-1978", "--stage", "antes")
+    code, table, err = await put(trenza, server, *photos, "--upid", "UNP-1978", "--stage", "antes")
     assert code == 0, err
     assert [line[0] for line in table] == [photo.name for photo in photos]
     assert {line[1] for line in table} == {"completed"}
@@ -42,45 +50,45 @@ async def test_a_photo_goes_in_and_its_versions_come_out(
     assert all(line[-1].endswith("thumbnail small medium large") for line in table)
 
     common = ("--url", server.url, "--data-dir", str(server.data_dir))
-    code, out, _ = await run_trenza("photos", "get", table[0][2], *common)
+    code, out, _ = await run(trenza, "photos", "get", table[0][2], *common)
     record = json.loads(out)
     assert (code, record["upid"], record["stage"]) == (0, "UNP-1978", "antes")
     target = tmp_path / "small.jpg"
-    code, out, _ = await run_trenza("photos", "get", table[0][2], "--version", "small", "-o", str(target), *common)
+    code, out, _ = await run(trenza, "photos", "get", table[0][2], "--version", "small", "-o", str(target), *common)
     assert (code, out) == (0, f"{target}\n")
     with await asyncio.to_thread(Image.open, target) as image:
         assert image.size == (640, 480)
-    code, _, err = await run_trenza("photos", "get", table[0][2], "--version", "huge", *common)
+    code, _, err = await run(trenza, "photos", "get", table[0][2], "--version", "huge", *common)
     assert code == 1
     assert err.startswith("trenza: ")
     assert err.count("\n") == 1
 
-    again, table, _ = await put(server, photos[0], "--upid", "UNP-1978")
+    again, table, _ = await put(trenza, server, photos[0], "--upid", "UNP-1978")
     assert again == 0
     assert table[0][2] == record["id"]  # the same bytes under the same UPID are the same photo
 
 
 async def test_a_bad_file_spoils_no_other_and_the_exit_code_tells(
-    server: ServerProcess, make_photo: Callable[[str], Path], tmp_path: Path
+    trenza: Trenza, server: ServerProcess, make_photo: Callable[[str], Path], tmp_path: Path
 ) -> None:
     fake = tmp_path / "fake.jpg"
     fake.write_text("this is no photograph")
-    code, table, _ = await put(server, make_photo("good.jpg"), fake, "--upid", "UNP-2")
+    code, table, _ = await put(trenza, server, make_photo("good.jpg"), fake, "--upid", "UNP-2")
     assert code == 1
     assert [line[1] for line in table] == ["completed", "failed"]
     assert "(400)" in table[1][-1]
-    code, table, _ = await put(server, make_photo("other.jpg"), "--upid", "no such upid!")
+    code, table, _ = await put(trenza, server, make_photo("other.jpg"), "--upid", "no such upid!")
     assert code == 1
     assert "(422)" in table[0][-1]
 
 
 async def test_an_upload_waits_for_a_server_that_is_about_to_start(
-    server: ServerProcess, make_photo: Callable[[str], Path]
+    trenza: Trenza, server: ServerProcess, make_photo: Callable[[str], Path]
 ) -> None:
     await server.stop()
     port = server.url.rpartition(":")[2]
     photo = make_photo("early.jpg")
-    waiting = asyncio.create_task(put(server, photo, "--upid", "UNP-3"))
+    waiting = asyncio.create_task(put(trenza, server, photo, "--upid", "UNP-3"))
     restarted = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -101,20 +109,22 @@ async def test_an_upload_waits_for_a_server_that_is_about_to_start(
         assert await restarted.wait() == 0
 
 
-async def test_tasks_can_be_looked_at_beside_the_running_server(server: ServerProcess, make_photo: Callable[[str], Path]) -> None:
-    await put(server, make_photo("a.jpg"), make_photo("b.jpg"), "--upid", "UNP-4")
+async def test_tasks_can_be_looked_at_beside_the_running_server(
+    trenza: Trenza, server: ServerProcess, make_photo: Callable[[str], Path]
+) -> None:
+    await put(trenza, server, make_photo("a.jpg"), make_photo("b.jpg"), "--upid", "UNP-4")
     common = ("--data-dir", str(server.data_dir))
-    _, out, _ = await run_trenza("tasks", "list", "--json", "--state", "completed", *common)
+    _, out, _ = await run(trenza, "tasks", "list", "--json", "--state", "completed", *common)
     tasks = json.loads(out)
     assert [task["type"] for task in tasks] == ["photos.RenderPhoto"] * 2
-    _, out, _ = await run_trenza("tasks", "list", "--limit", "1", *common)
+    _, out, _ = await run(trenza, "tasks", "list", "--limit", "1", *common)
     assert len(out.splitlines()) == 2
-    _, out, _ = await run_trenza("tasks", "show", tasks[0]["id"], *common)
+    _, out, _ = await run(trenza, "tasks", "show", tasks[0]["id"], *common)
     assert "completed" in out
-    code, _, err = await run_trenza("tasks", "cancel", tasks[0]["id"], *common)
+    code, _, err = await run(trenza, "tasks", "cancel", tasks[0]["id"], *common)
     assert code == 1
     assert "has ended already (completed)" in err
-    code, _, err = await run_trenza("tasks", "show", "01a2005d-c6c6-765d-acc2-27abbe5eb2bd", *common)
+    code, _, err = await run(trenza, "tasks", "show", "01a2005d-c6c6-765d-acc2-27abbe5eb2bd", *common)
     assert code == 1
     assert "no task 01a2005d-c6c6-765d-acc2-27abbe5eb2bd is known" in err
 

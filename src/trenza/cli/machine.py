@@ -26,7 +26,7 @@ COMFORTABLE_DISK = 2 * 1024**3
 RELEASED = datetime(2026, 1, 1, tzinfo=UTC)
 """No correct clock can show a time before this release; tokens and signed links would be refused as not yet valid."""
 
-_FORMATS = {"JPEG": "jpegload", "PNG": "pngload", "WebP": "webpload", "TIFF": "tiffload", "HEIC/AVIF": "heifload"}
+_FORMATS = {"JPEG": "jpegload", "PNG": "pngload", "WebP": "webpload", "TIFF": "tiffload", "AVIF": "heifload"}
 _EXTRAS = {"postgres": ("asyncpg",), "images": ("pyvips", "PIL", "pi_heif")}
 
 
@@ -77,9 +77,11 @@ def _vips() -> Iterator[Finding]:
     if lacking := [name for name, saver in savers.items() if not pyvips.type_find("VipsOperation", saver)]:
         yield fail("libvips", f"cannot write {', '.join(lacking)}", "pip install 'trenza[images]' brings a full libvips")
     try:
-        import_module("pi_heif")
+        import_module("pi_heif")  # libvips' own loader has no HEVC decoder, which HEIC needs
     except (ImportError, OSError):
         yield warn("HEIC", "photos of iPhones cannot be decoded", "pip install 'trenza[images]'")
+    else:
+        yield good("HEIC", "can be decoded")
 
 
 def _memory() -> Finding:

@@ -46,12 +46,12 @@ def _service_settings(services: tuple[Service, ...], settings: PlatformSettings)
         return [good("production", "the settings are safe")]
     as_production = settings.model_copy(update={"environment": "production"})
     lacking = as_production.unsafe_for_production()
-    return [
-        good(
-            "production",
-            "ready for ENVIRONMENT=production" if not lacking else f"development; production needs {len(lacking)} more",
-        )
-    ]
+    said = (
+        f"not asked for; it would need {len(lacking)} more settings"
+        if lacking
+        else "not asked for; the settings are ready for it"
+    )
+    return [good("production", said)]
 
 
 def _unknown_variables(services: tuple[Service, ...]) -> list[Finding]:

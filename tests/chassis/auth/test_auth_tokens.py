@@ -169,6 +169,9 @@ def test_tokens_and_passports_never_pass_for_one_another(key: SigningKey, verifi
         relabelled = key.sign(jwt.decode(passport, options={"verify_signature": False}), typ="JWT")
         with pytest.raises(InvalidToken, match="not trusted"):
             verifier.verify(relabelled)
+        # Nor is anything a passport that does not say so in its type.
+        with pytest.raises(InvalidToken, match="not trusted"):
+            verify_passport(relabelled, [key], audience=service, clock=clock)
     token = issue_token(key, "ana", [], timedelta(seconds=30), clock=clock)
     for service in ("trenza", "images"):
         with pytest.raises(InvalidToken, match="not trusted"):

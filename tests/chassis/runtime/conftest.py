@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from trenza.chassis.auth.keys import SigningKey
@@ -40,3 +42,13 @@ def make_production() -> Callable[[Path], PlatformSettings]:
         )
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    """`asgi.create` configures the logging of the process; the next test gets it as it was."""
+    handlers, level = list(logging.root.handlers), logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import time
 from collections.abc import Awaitable, Callable
@@ -193,3 +194,19 @@ async def test_renditions_under_one_key_are_a_mistake_of_the_caller(engine: Imag
     twice = tuple(Rendition(name=name, key="out/same", width=9, height=9) for name in ("a", "b"))
     with pytest.raises(ValueError, match="under one key"):
         await engine.render(source=await put(SOUND["png"]), renditions=twice)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", SOUND)
+async def test_damaged_files_are_rendered_or_refused(engine: ImageEngine, put: Put, kind: str, seed: int) -> None:
+    source = random.Random(f"{kind} {seed}")  # noqa: S311 - the same damage every time
+    damaged = bytearray(SOUND[kind])
+    for _ in range(1 + 6 * seed):
+        damaged[source.randrange(len(damaged))] = source.randrange(256)
+    key = await put(bytes(damaged))
+    try:
+        rendered = await engine.render(source=key, renditions=SMALL)
+    except ContractError as refusal:
+        assert type(refusal) in Images.operations["render"].errors  # noqa: PT017 - rendered or refused, both are right
+    else:
+        assert len(rendered.renditions) == 1

@@ -122,6 +122,11 @@ async def test_orientation_and_metadata_of_other_formats(engine: ImageEngine, bl
     assert rendered.location is not None
 
 
+def profile_of(name: str) -> bytes:
+    profile: bytes = pyvips.Operation.call("profile_load", name)
+    return profile
+
+
 def in_lab(picture: Image.Image) -> Image.Image:
     lab = ImageCms.applyTransform(
         picture, ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
@@ -203,6 +208,20 @@ async def test_transparency_becomes_white(engine: ImageEngine, blobs: Blobs, put
     assert corners_of(data)["top left"] == "top left"
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize(
+    "profile", [None, b"broken", profile_of("cmyk"), profile_of("p3")], ids=["none", "broken", "cmyk", "rgb"]
+)
+async def test_cmyk_with_any_profile_and_orientation(
+    engine: ImageEngine, blobs: Blobs, put: Put, profile: bytes | None, orientation: int
+) -> None:
+    picture = stored_as(MARKED.convert("CMYK"), orientation)
+    data = encoded(picture, "JPEG", quality=95, icc_profile=profile, exif=camera_exif(orientation=orientation))
+    rendered, small = await render_small(engine, blobs, put, data)
+    assert (rendered.width, rendered.height) == (160, 120)
+    assert corners_of(small, tolerance=75) == UPRIGHT
+
+
 async def test_adobe_cmyk_which_is_stored_inverted(engine: ImageEngine, blobs: Blobs, put: Put) -> None:
     data = KINDS["jpeg cmyk"]
     assert b"Adobe" in data, "Pillow writes CMYK as Adobe does"
@@ -211,11 +230,6 @@ async def test_adobe_cmyk_which_is_stored_inverted(engine: ImageEngine, blobs: B
         pixel = picture.getpixel((50, 30))
     assert isinstance(pixel, tuple)
     assert min(pixel) >= 250, "no ink is white paper"
-
-
-def profile_of(name: str) -> bytes:
-    profile: bytes = pyvips.Operation.call("profile_load", name)
-    return profile
 
 
 async def test_wide_gamut_profiles_are_converted(engine: ImageEngine, blobs: Blobs, put: Put) -> None:
@@ -329,3 +343,9 @@ async def test_a_job_repeated_gives_the_same_bytes(engine: ImageEngine, blobs: B
     source = encoded(photograph(300, 200), "JPEG")
     first = await render_small(engine, blobs, put, source)
     assert await render_small(engine, blobs, put, source) == first
+
+
+async def test_another_image_under_the_same_key_is_seen(engine: ImageEngine, blobs: Blobs, put: Put) -> None:
+    await render_small(engine, blobs, put, encoded(Image.new("RGB", (160, 120), "black"), "JPEG"))
+    _, data = await render_small(engine, blobs, put, encoded(MARKED, "JPEG"))
+    assert corners_of(data) == UPRIGHT

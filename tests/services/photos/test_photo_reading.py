@@ -88,38 +88,40 @@ async def test_pages_follow_each_other_without_gap_or_repetition(platform: Platf
         seen += [photo["id"] for photo in page["items"]]
         if expected == 2:
             path = f"/api/photos?limit=2&upid=UP-1&cursor={page['next_cursor']}"
-            assert answer.headers["link"] == f'<{path.replace("limit=2&upid=UP-1", "limit=2&upid=UP-1")}>; rel="next"'
+            assert answer.headers["link"] == f'<{path}>; rel="next"'
             # What arrives meanwhile is newer than the cursor: it shifts nothing.
             await platform.upload(PHOTO + bytes([100 + len(seen)]))
     assert page["next_cursor"] is None
     assert seen == stored[::-1]
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"stage": "later"},
-        {"status": "deleted"},
-        {"limit": "0"},
-        {"limit": "201"},
-        {"limit": "many"},
-        {"from": "yesterday"},
-        {"to": "31/05/2026"},
-        {"upid": "../x"},
-        {"cursor": "forged"},
-        {"cursor": base64.urlsafe_b64encode(f'["2026-01-01T00:00:00","{UNKNOWN}"]'.encode()).decode()},
-        {"cursor": base64.urlsafe_b64encode(f'["0001-01-01T00:00:00+14:00","{UNKNOWN}"]'.encode()).decode()},
-    ],
+def cursor_of(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+BAD_FILTERS = (
+    {"stage": "later"},
+    {"status": "deleted"},
+    {"limit": "0"},
+    {"limit": "201"},
+    {"limit": "many"},
+    {"from": "yesterday"},
+    {"to": "31/05/2026"},
+    {"cursor": "forged"},
+    {"cursor": cursor_of(f'["2026-01-01T00:00:00","{UNKNOWN}"]')},
+    {"cursor": cursor_of(f'["0001-01-01T00:00:00+14:00","{UNKNOWN}"]')},
 )
-@pytest.mark.parametrize("path", ["/api/photos", "/api/projects/UP-1/photos"])
-async def test_a_bad_filter_is_named(platform: Platform, path: str, parameters: dict[str, str]) -> None:
-    if "upid" in parameters and path != "/api/photos":
-        path, parameters = "/api/projects/a%20b/photos", {}
-    answer = await platform.get(path, params=parameters)
-    assert answer.status_code == 422, answer.text
-    problem = answer.json()
-    named = [problem["field"]] if "field" in problem else [error["field"] for error in problem["errors"]]
-    assert named == list(parameters or {"upid": ""})
+
+
+async def test_a_bad_filter_is_named(platform: Platform) -> None:
+    asked = [(path, bad, next(iter(bad))) for path in ("/api/photos", "/api/projects/UP-1/photos") for bad in BAD_FILTERS]
+    asked += [("/api/photos", {"upid": "../x"}, "upid"), ("/api/projects/a%20b/photos", {}, "upid")]
+    for path, parameters, field in asked:
+        answer = await platform.get(path, params=parameters)
+        assert answer.status_code == 422, (path, parameters, answer.text)
+        problem = answer.json()
+        named = [problem["field"]] if "field" in problem else [error["field"] for error in problem["errors"]]
+        assert named == [field]
 
 
 # --- versions
@@ -155,11 +157,11 @@ async def test_the_original_is_untouched(platform: Platform) -> None:
     assert "photo-0.jpg" in answer.headers["content-disposition"]
 
 
-@pytest.mark.parametrize("version", ["huge", "..%2Foriginal", "%2e%2e", "small.jpg", "original%00"])
-async def test_an_unknown_version_is_not_found(platform: Platform, version: str) -> None:
+async def test_an_unknown_version_is_not_found(platform: Platform) -> None:
     photo = await platform.stored()
-    answer = await platform.get(f"/api/photos/{photo['id']}/{version}")
-    assert answer.status_code == 404
+    for version in ("huge", "..%2Foriginal", "%2e%2e", "small.jpg", "original%00", "../../../secret"):
+        answer = await platform.get(f"/api/photos/{photo['id']}/{version}")
+        assert answer.status_code == 404, version
     assert (await platform.get(f"/api/photos/{UNKNOWN}/small")).status_code == 404
 
 

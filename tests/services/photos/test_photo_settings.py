@@ -30,7 +30,7 @@ def test_the_defaults_are_those_of_the_specification() -> None:
         ([{"name": "a", "width": 9, "height": 9}, {"name": "a", "width": 8, "height": 8}], "must differ"),
         ([{"name": "../a", "width": 9, "height": 9}], "pattern"),
         ([{"name": "a", "width": 0, "height": 9}], "greater than"),
-        ([{"name": "a", "width": 9, "height": 9, "qualty": 3}], "qualty"),
+        ([{"name": "a", "width": 9, "height": 9, "qualty": 3}], "extra inputs"),
     ],
 )
 def test_bad_presets_are_refused(monkeypatch: pytest.MonkeyPatch, presets: list[object], words: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from trenza.chassis.data import Database, DatabaseUnavailable, UnitOfWork
 from trenza.services.images.contract import InvalidImageFormat
 from trenza.services.photos.contract import PhotoUploaded
 
@@ -180,28 +183,29 @@ async def test_twenty_identical_uploads_at_once_make_one_photo(platform: Platfor
 # --- refusals
 
 
-@pytest.mark.parametrize(
-    ("fields", "code", "field"),
-    [
-        ({"upid": ""}, "invalid_upid", "upid"),
-        ({"upid": "../../etc"}, "invalid_upid", "upid"),
-        ({"upid": "x" * 65}, "invalid_upid", "upid"),
-        ({"stage": "later"}, "invalid_field", "stage"),
-        ({"description": "x" * 2001}, "invalid_field", "description"),
-        ({"taken_at": "yesterday"}, "invalid_field", "taken_at"),
-        ({"location": "91,0"}, "invalid_field", "location"),
-        ({"location": "here"}, "invalid_field", "location"),
-        ({"callback_url": "https://example.org/hook"}, "invalid_field", "callback_url"),
-        ({"stge": "antes"}, "invalid_field", "stge"),
-    ],
+BAD_FIELDS = (
+    ({"upid": ""}, "invalid_upid"),
+    ({"upid": "../../etc"}, "invalid_upid"),
+    ({"upid": "x" * 65}, "invalid_upid"),
+    ({"stage": "later"}, "invalid_field"),
+    ({"description": "x" * 2001}, "invalid_field"),
+    ({"taken_at": "yesterday"}, "invalid_field"),
+    ({"location": "91,0"}, "invalid_field"),
+    ({"location": "here"}, "invalid_field"),
+    ({"callback_url": "https://example.org/hook"}, "invalid_field"),
+    ({"stge": "antes"}, "invalid_field"),
 )
-async def test_a_bad_field_is_named_with_its_limit_and_remedy(
-    platform: Platform, fields: dict[str, str], code: str, field: str
-) -> None:
-    problem = problem_of(await platform.upload(PHOTO, upid=fields.pop("upid", "UP-1"), wait=None, **fields), 422, code)
-    assert problem["field"] == field
-    assert problem["limit"]
-    assert problem["remedy"]
+
+
+async def test_a_bad_field_is_named_with_its_limit_and_remedy(platform: Platform) -> None:
+    for fields, code in BAD_FIELDS:
+        answer = await platform.ask(
+            "POST", "/api/photos/upload", files={"file": ("a.jpg", PHOTO)}, data={"upid": "UP-1", **fields}
+        )
+        problem = problem_of(answer, 422, code)
+        assert problem["field"] == next(iter(fields))
+        assert problem["limit"]
+        assert problem["remedy"]
     assert await platform.objects() == set()
 
 
@@ -273,3 +277,37 @@ async def test_a_refused_upload_frees_its_idempotency_key(platform: Platform) ->
             "POST", "/api/photos/upload", files={"file": ("a.jpg", b"text")}, data={"upid": "UP-1"}, headers=headers
         )
         problem_of(answer, 400, "INVALID_IMAGE_FORMAT")
+
+
+# --- storage and database that fail in the middle
+
+
+class LosesConnections:
+    """A database whose connection is lost, before or after the commit of a unit of work."""
+
+    def __init__(self, database: Database, *, after_commit: bool) -> None:
+        self._database = database
+        self._after_commit = after_commit
+        self.read = database.read
+
+    @asynccontextmanager
+    async def work(self) -> AsyncIterator[UnitOfWork]:
+        async with self._database.work() as work:
+            yield work
+            if not self._after_commit:
+                raise DatabaseUnavailable("connection lost")
+        raise DatabaseUnavailable("connection lost")
+
+
+@pytest.mark.parametrize("after_commit", [False, True])
+async def test_the_original_stays_exactly_when_its_record_does(platform: Platform, *, after_commit: bool) -> None:
+    uploads: Any = platform.photos.uploads
+    uploads._database = LosesConnections(uploads._database, after_commit=after_commit)
+    problem_of(await platform.upload(PHOTO), 503, "DATABASE_UNAVAILABLE")
+    recorded = (await platform.get("/api/photos")).json()["items"]
+    assert len(recorded) == int(after_commit)
+    if after_commit:
+        assert (await platform.settled(recorded[0]["id"]))["status"] == "completed"
+        assert (await platform.get(f"/api/photos/{recorded[0]['id']}/original")).content == PHOTO
+    else:
+        assert await platform.objects() == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Database:
         self.url = make_url(url)
         self.schema = schema
         self.messages: MessageWriter = messages or NoMessages()
+        self._background: set[asyncio.Task[None]] = set()
         if self.is_sqlite:
             Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
             self._writer = _sqlite_engine(self.url, writable=True, pool_size=1)
@@ -67,7 +68,7 @@ class Database:
         service, a file, a computation) stays outside: on SQLite a unit of work holds the database's only write lock.
         """
         forbid_open_work("open a unit of work")
-        async with _connected(self._writer) as connection:
+        async with self._connected(self._writer) as connection:
             unit = UnitOfWork(connection, self.messages)
             with open_unit_of_work(unit):
                 async with connection.begin():
@@ -78,13 +79,38 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading. On SQLite it sees the last commit and never waits for the writer."""
         forbid_open_work("read beside a unit of work (use the unit of work itself)")
-        async with _connected(self._reader) as connection:
+        async with self._connected(self._reader) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool.
+
+        Opening one is shielded from cancellation: SQLAlchemy forgets to close a new connection when the task is cancelled while
+        the connection is being set up. The one that nobody wants any more is closed in the background.
+        """
+        opening = asyncio.create_task(_open(engine))
+        try:
+            connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._in_background(_close_unwanted(opening))
+            raise
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(self._in_background(connection.close()))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something to its end, whatever becomes of whoever asked for it. `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
 
     async def ping(self, timeout: float = 2.0) -> None:
         """Ask the database for a sign of life. Raises `DatabaseUnavailable` when none comes within ``timeout`` seconds."""
         try:
-            async with asyncio.timeout(timeout), _connected(self._reader) as connection:
+            async with asyncio.timeout(timeout), self._connected(self._reader) as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             message = f"the database of {self.schema} does not answer: {type(error).__name__}"
@@ -92,43 +118,23 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._writer.dispose()
         if self._reader is not self._writer:
             await self._reader.dispose()
-
-
-@asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection of the pool.
-
-    Opening one is shielded from cancellation: SQLAlchemy drops a new connection without closing it when the task is cancelled
-    while the connection is being set up. Once opened it closes itself.
-    """
-    opening = asyncio.create_task(_open(engine))
-    try:
-        connection = await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close_unwanted)
-        raise
-    try:
-        yield connection
-    finally:
-        await asyncio.shield(asyncio.create_task(connection.close()))
 
 
 async def _open(engine: AsyncEngine) -> AsyncConnection:
     return await engine.connect()
 
 
-_closing: set[asyncio.Task[None]] = set()
-
-
-def _close_unwanted(opening: asyncio.Task[AsyncConnection]) -> None:
+async def _close_unwanted(opening: asyncio.Task[AsyncConnection]) -> None:
     """Close a connection that came after whoever asked for it had been cancelled."""
-    if not opening.cancelled() and opening.exception() is None:
-        task = asyncio.create_task(opening.result().close())
-        _closing.add(task)  # the event loop itself holds tasks weakly
-        task.add_done_callback(_closing.discard)
+    try:
+        connection = await opening
+    except SQLAlchemyError:
+        return  # there is none
+    await connection.close()
 
 
 def _sqlite_engine(url: URL, *, writable: bool, pool_size: int) -> AsyncEngine:

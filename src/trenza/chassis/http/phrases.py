@@ -97,6 +97,10 @@ PHRASES: Phrases = {
         ("Object not found", "The file is not stored (any more)."),
         ("Objeto no encontrado", "El archivo no está (o ya no está) almacenado."),
     ),
+    "invalid_signature": _both(
+        ("Link not valid", "The link is incomplete, was changed, or has expired. Ask for a new one."),
+        ("Enlace no válido", "El enlace está incompleto, se ha modificado o ha caducado. Solicite otro."),
+    ),
     "invalid_blob_key": _both(
         ("Invalid object key", "The name of the stored file is not valid."),
         ("Clave de objeto no válida", "El nombre del archivo almacenado no es válido."),

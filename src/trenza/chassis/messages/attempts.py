@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trenza.chassis.messages.definitions import Handler
     from trenza.chassis.messages.handlers import Handlers
 
-__all__ = ["Attempt", "Attempts", "StopReason"]
+__all__ = ["Attempt", "Attempts", "Outcome", "StopReason"]
 
 StopReason = Literal["cancelled", "lost", "draining"]
 Outcome = Literal["completed", "retried", "failed", "postponed", "cancelled", "released", "lost"]
@@ -61,7 +61,7 @@ class Attempt:
         self._stop: StopReason | None = None
         self._handling = False
 
-    def stop(self, task: asyncio.Task[None], reason: StopReason) -> None:
+    def stop(self, task: asyncio.Task[Outcome], reason: StopReason) -> None:
         """Cancel the handler, once; the first reason counts. A handler that has ended already keeps its outcome."""
         if self._stop is None:
             self._stop = reason
@@ -72,8 +72,8 @@ class Attempt:
         """Release the message without counting the attempt."""
         await self._record("released", lambda work: endings.release(work, self.claimed, self._its.clock.now()))
 
-    async def run(self) -> None:
-        """Handle the message and record the outcome. Raises nothing: what cannot be recorded ends with the lease."""
+    async def run(self) -> Outcome:
+        """Handle the message, record the outcome and return it. Raises nothing: what cannot be recorded ends with the lease."""
         claimed, service = self.claimed, self._its.service
         try:
             outcome = await self._run()
@@ -81,6 +81,7 @@ class Attempt:
             outcome = "lost"
             logger.exception("outcome not recorded", service=service, type=claimed.type, message_id=str(claimed.message_id))
         HANDLED.labels(service, claimed.consumer, outcome).inc()
+        return outcome
 
     async def _run(self) -> Outcome:
         handler = self._its.handlers.find(self.claimed.consumer, self.claimed.type)

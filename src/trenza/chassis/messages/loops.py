@@ -10,7 +10,7 @@ from trenza.chassis.telemetry.logs import get_logger
 __all__ = ["FALLBACK_SECONDS", "Loop"]
 
 FALLBACK_SECONDS = 3.0
-"""How long a loop that serves the database sleeps at most: rows that another process wrote (the command line) are seen by then."""
+"""How long a loop that serves the database sleeps at most: what another process wrote (the command line) is seen by then."""
 _LONGEST_ERROR_PAUSE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from trenza.chassis.messages import claims
-from trenza.chassis.messages.attempts import Attempt, Attempts
+from trenza.chassis.messages.attempts import Attempt, Attempts, Outcome
 from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Worker:
         self._limits = {consumer: limit or concurrency for consumer, limit in handlers.concurrency.items()}
         self._claiming = Loop(self._turn, name="worker", service=service)
         self._beating = Loop(self._heartbeat, name="heartbeat", service=service)
-        self._running: dict[tuple[int, UUID], tuple[Attempt, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[int, UUID], tuple[Attempt, asyncio.Task[Outcome]]] = {}
         self._attempts: Attempts | None = None
         self._more = False  # whether something may be waiting that only wants room
 
@@ -138,12 +138,15 @@ class Worker:
         attempt = self._attempts.of(claimed)
         task = asyncio.create_task(attempt.run(), name=f"{claimed.type} {claimed.message_id}")
         self._running[claimed.position, claimed.token] = (attempt, task)
-        task.add_done_callback(lambda _: self._end(claimed))
+        task.add_done_callback(lambda task: self._end(claimed, task))
 
-    def _end(self, claimed: claims.Claimed) -> None:
+    def _end(self, claimed: claims.Claimed, task: asyncio.Task[Outcome]) -> None:
         del self._running[claimed.position, claimed.token]
         self._ended(claimed.message_id)
-        if self._more or claimed.ordering_key is not None:  # room for another one, or the next one of its key
+        done = not task.cancelled() and task.result() == "completed"
+        if (
+            self._more or not done or claimed.ordering_key is not None
+        ):  # there is room, or another attempt, or the next of its key
             self._claiming.ring()
 
     async def _heartbeat(self, _rung: bool) -> float:  # noqa: FBT001 - the shape of every turn

@@ -19,7 +19,10 @@ from trenza.chassis.telemetry.redaction import redact
 __all__ = ["configure_logging", "get_logger"]
 
 # These write parameters of statements, bodies or whole URLs at their lower levels, which would be personal data.
-_KEPT_AT_WARNING = ("aiosqlite", "alembic", "asyncio", "httpcore", "httpx", "multipart", "python_multipart", "sqlalchemy", "uvicorn.access")
+_KEPT_AT_WARNING = (
+    *("aiosqlite", "alembic", "asyncio", "httpcore", "httpx"),
+    *("multipart", "python_multipart", "sqlalchemy", "uvicorn.access"),
+)
 _REROUTED = ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy")
 _SERVICES = "trenza.services."
 

@@ -79,7 +79,9 @@ class Rendered(Value):
     width: int
     height: int
     taken_at: datetime | None = None
+    """When the photograph was taken, from its EXIF. A camera that gives no offset from UTC is read as being in UTC."""
     location: Location | None = None
+    """Where, from its EXIF; None for coordinates that cannot be, and for the zeros that cameras without a fix write."""
     renditions: tuple[RenderedImage, ...] = ()
 
 

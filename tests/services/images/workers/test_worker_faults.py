@@ -22,6 +22,7 @@ from trenza.chassis.testing.pictures import phone_photo
 from trenza.services.images.contract import ProcessingFailed, ProcessingTimeout, Rendition
 from trenza.services.images.rendering import RenderJob
 from trenza.services.images.service import ImageEngine
+from trenza.services.images.wiring import service
 from trenza.services.images.workers.pool import WorkerPool
 from trenza.services.images.workers.worker import Confinement, WorkerUnavailable
 
@@ -233,9 +234,11 @@ async def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 async def test_prewarming_and_the_lifespan(make_engine: MakeEngine) -> None:
     engine = make_engine(prewarm=True)
-    async with engine.running():
+    assert service.lifespan is not None
+    async with service.lifespan(engine):
         (process_id,) = engine.workers.process_ids
-        await engine.check()
+        for check in service.checks:
+            await check.run(engine)
     await until(lambda: not running(process_id))
 
 
@@ -256,6 +259,7 @@ def test_workers_under_uvloop(tmp_path: Path) -> None:
 
 PARENT = """
 import asyncio, pathlib, sys
+from trenza.services.images.wiring import service
 from trenza.services.images.workers.pool import WorkerPool
 from trenza.services.images.workers.worker import Confinement
 

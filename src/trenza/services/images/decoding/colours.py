@@ -33,11 +33,14 @@ def to_srgb(pixels: pyvips.Image) -> pyvips.Image:
 
 
 def _by_profile(pixels: pyvips.Image) -> pyvips.Image:
-    """The pixels in sRGB where a profile other than sRGB is embedded, else the same."""
-    if not pixels.get_typeof(_PROFILE) or is_srgb_profile(pixels.get(_PROFILE)):
+    """The pixels in sRGB where a profile other than sRGB is embedded or they are inks, else the same."""
+    fallback = {}
+    if pixels.interpretation == "cmyk":
+        fallback = {"input_profile": "cmyk"}
+    elif not pixels.get_typeof(_PROFILE) or is_srgb_profile(pixels.get(_PROFILE)):
         return pixels
     try:
-        return pixels.icc_transform("srgb", embedded=True, intent="relative", depth=8).copy_memory()
+        return pixels.icc_transform("srgb", embedded=True, intent="relative", depth=8, **fallback).copy_memory()
     except pyvips.Error:
         return pixels
 

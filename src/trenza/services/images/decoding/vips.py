@@ -49,11 +49,25 @@ def open_with_vips(path: str, image_format: str) -> Source:
         width, height = height, width
 
     def scale(to_width: int, to_height: int) -> pyvips.Image:
+        if header.interpretation == "cmyk":
+            return _scale_inks(path, to_width, to_height)
         return pyvips.Image.thumbnail(path, to_width, height=to_height, size="force", fail_on=_STRICTNESS)
 
     # libvips gives no EXIF block for TIFF, whose own directories hold it.
     taken = read_tiff_tags(path) if image_format == "tiff" else read_exif(_field(header, "exif-data") or b"")
     return Source(width, height, taken, scale=scale)
+
+
+def _scale_inks(path: str, to_width: int, to_height: int) -> pyvips.Image:
+    """Scale a CMYK image as CMYK.
+
+    libvips' thumbnail would convert it first, which takes several times as long, and (8.18, cache off) leaves a colour profile
+    behind that crashes whoever reads it.
+    """
+    inks = pyvips.Image.new_from_file(path, access="sequential", fail_on=_STRICTNESS)
+    if _field(inks, "orientation") in _ROTATED_BY_90:
+        to_width, to_height = to_height, to_width
+    return inks.resize(to_width / inks.width, vscale=to_height / inks.height).copy_memory().autorot()
 
 
 def scale_memory(pixels: pyvips.Image, to_width: int, to_height: int) -> pyvips.Image:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
-from uuid import UUID
 
 from trenza.chassis.context import current_context
 from trenza.chassis.contract import CallFailed
@@ -82,28 +81,32 @@ class Uploads:
         await self._blobs.put_file(key, file.path, media_type=media_type)
         try:
             info = await self._inspect(key, looks_like_a_photo=kind is not None)
-            photo = Photo(
-                id=photo_id,
-                upid=details.upid,
-                status="queued",
-                stage=details.stage,
-                filename=rules.clean_filename(file.filename),
-                media_type=info.media_type if info else media_type,
-                bytes=file.size,
-                width=info.width if info else None,
-                height=info.height if info else None,
-                sha256=file.sha256,
-                taken_at=details.taken_at,
-                location=details.location,
-                description=details.description,
-                uploaded_by=current_context().principal.subject,
-                created_at=self._clock.now(),
-                original_key=key,
-                render_task=photo_id,  # replaced by the task's own id in the unit of work
-            )
+        except Exception:
+            await self._blobs.delete(key)
+            raise
+        photo = Photo(
+            id=photo_id,
+            upid=details.upid,
+            status="queued",
+            stage=details.stage,
+            filename=rules.clean_filename(file.filename),
+            media_type=info.media_type if info else media_type,
+            bytes=file.size,
+            width=info.width if info else None,
+            height=info.height if info else None,
+            sha256=file.sha256,
+            taken_at=details.taken_at,
+            location=details.location,
+            description=details.description,
+            uploaded_by=current_context().principal.subject,
+            created_at=self._clock.now(),
+            original_key=key,
+            render_task=photo_id,  # replaced by the task's own id in the unit of work
+        )
+        try:
             return await self._record(photo)
         except Exception:
-            await self._discard_original(photo_id, key)
+            await self._discard_original(photo)
             raise
 
     async def _inspect(self, key: str, *, looks_like_a_photo: bool) -> ImageInfo | None:
@@ -141,13 +144,13 @@ class Uploads:
         async with self._database.read() as connection:
             return await store.find_same_bytes(connection, upid, sha256)
 
-    async def _discard_original(self, photo_id: UUID, key: str) -> None:
-        """Remove the object of an upload that failed, unless its record was committed all the same.
+    async def _discard_original(self, photo: Photo) -> None:
+        """Remove the object of a photo that could not be recorded, unless the record was committed all the same.
 
         A lost connection can hide a commit that succeeded. If the database cannot even be asked, the object stays: an orphan can
         be swept later, a photo without its original cannot be mended.
         """
         async with self._database.read() as connection:
-            recorded = await store.status_of(connection, photo_id)
+            recorded = await store.status_of(connection, photo.id)
         if recorded is None:
-            await self._blobs.delete(key)
+            await self._blobs.delete(photo.original_key)

@@ -1,0 +1,120 @@
+"""Units of work and reads: commits, roll-backs, the writer lock, cancellation, signs of life."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from trenza.chassis.contract import Event, Task
+from trenza.chassis.data import Database, DatabaseUnavailable, NestedUnitOfWork, forbid_open_work
+from trenza.chassis.data.types import UtcDateTime
+
+metadata = sa.MetaData()
+moments = sa.Table("moments", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("at", UtcDateTime))
+
+
+class Happened(Event, type="test.Happened"):
+    pass
+
+
+class Chore(Task, type="test.Chore"):
+    pass
+
+
+@pytest.fixture
+async def with_moments(database: Database) -> Database:
+    async with database.work() as work:
+        await work.connection.run_sync(metadata.create_all)
+    return database
+
+
+async def count(database: Database) -> Any:
+    async with database.read() as connection:
+        return await connection.scalar(sa.select(sa.func.count()).select_from(moments))
+
+
+async def test_a_unit_of_work_commits_whole_or_not_at_all(with_moments: Database) -> None:
+    committed: list[str] = []
+    async with with_moments.work() as work:
+        await work.execute(sa.insert(moments), {"at": None})
+        work.on_commit(lambda: committed.append("first"))
+        before = list(committed)
+    assert (before, committed) == ([], ["first"])
+    with pytest.raises(ZeroDivisionError):
+        async with with_moments.work() as work:
+            await work.execute(sa.insert(moments), {"at": None})
+            work.on_commit(lambda: committed.append("second"))
+            raise ZeroDivisionError
+    assert committed == ["first"]
+    assert await count(with_moments) == 1
+
+
+async def test_moments_come_back_aware_and_in_utc(with_moments: Database) -> None:
+    madrid = datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+    async with with_moments.work() as work:
+        await work.execute(sa.insert(moments), {"at": madrid})
+        stored = await work.connection.scalar(sa.select(moments.c.at))
+        assert stored == madrid
+        assert stored.tzinfo is UTC
+        with pytest.raises(sa.exc.StatementError, match="without a timezone"):
+            await work.execute(sa.insert(moments), {"at": datetime(2026, 7, 1)})  # noqa: DTZ001 - the point
+
+
+async def test_writers_take_turns_without_errors(with_moments: Database) -> None:
+    async def write() -> None:
+        async with with_moments.work() as work:
+            await work.connection.scalar(sa.select(sa.func.count()).select_from(moments))
+            await asyncio.sleep(0)
+            await work.execute(sa.insert(moments).values(at=None))
+
+    await asyncio.gather(*(write() for _ in range(50)))
+    assert await count(with_moments) == 50
+
+
+async def test_nesting_is_refused_and_a_database_without_messages_says_so(database: Database) -> None:
+    async with database.work() as work:
+        with pytest.raises(NestedUnitOfWork, match="cannot ring the bell while a unit of work is open"):
+            forbid_open_work("ring the bell")
+        with pytest.raises(RuntimeError, match="no outbox"):
+            await work.publish(Happened())
+        with pytest.raises(RuntimeError, match="no inbox"):
+            await work.enqueue(Chore())
+    forbid_open_work("ring the bell")
+
+
+async def test_cancellation_at_any_moment_leaves_no_connection_behind(database_url: str) -> None:
+    async def query(database: Database) -> None:
+        async with database.work() as work:
+            await work.execute(sa.text("SELECT 1"))
+        async with database.read() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    for step in range(12):
+        database = Database(database_url, schema="test", pool_size=2)
+        task = asyncio.create_task(query(database))
+        for _ in range(step * 3):
+            await asyncio.sleep(0)
+        if step % 2:
+            await asyncio.sleep(0.002 * step)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await query(database)  # the pool is whole
+        await database.close()
+        gc.collect()  # what was left open would complain now
+
+
+async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    database = Database(f"postgresql+asyncpg://postgres@/nothing?host={tmp_path}", schema="test")
+    with pytest.raises(DatabaseUnavailable, match="the database of test does not answer"):
+        await database.ping(0.5)
+    await database.close()
+
+
+async def test_a_living_database_answers(database: Database) -> None:
+    await database.ping()
