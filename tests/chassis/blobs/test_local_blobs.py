@@ -75,6 +75,29 @@ def file_elsewhere(tmp_path: Path) -> Iterator[Path]:
     path.unlink(missing_ok=True)
 
 
+async def test_versions_of_one_size_and_moment_differ_in_their_tags(local_blobs: Blobs) -> None:
+    """File systems have clocks with ticks of milliseconds; what a put makes anew each time is the inode."""
+    tags = set()
+    for data in (b"one", b"two"):
+        await local_blobs.put("a.txt", data, media_type="text/plain")
+        os.utime(local_blobs.local_path("a.txt") or "", ns=(1, 1))
+        found = await local_blobs.stat("a.txt")
+        tags.add(found and found.etag)
+    assert len(tags) == 2
+
+
+async def test_folders_are_not_taken_away_from_puts(local_blobs: Blobs) -> None:
+    """Thousands of deletes that empty a folder at the moment at which a put is about to use it."""
+
+    async def put_and_delete(number: int) -> None:
+        for _ in range(150):
+            await local_blobs.put(f"x/y/{number}.txt", b"", media_type="text/plain")
+            await local_blobs.delete(f"x/y/{number}.txt")
+
+    await asyncio.gather(*(put_and_delete(number) for number in range(12)))
+    assert [found async for found in local_blobs.list()] == []
+
+
 async def test_a_file_of_another_file_system_is_copied(local_blobs: Blobs, file_elsewhere: Path) -> None:
     source = file_elsewhere
     await local_blobs.put_file("a.bin", source, media_type="application/octet-stream")

@@ -82,11 +82,13 @@ async def test_a_check_that_refuses_to_be_cancelled_neither_holds_the_report_nor
 
     health = Health()
     health.add("stubborn", stubborn, timeout=0.05)
-    for name in ("a", "b", "c"):
-        health.add(name, passes)  # a new check makes the next report fresh
-        assert not (await health.report()).ready
-    assert len(started) == 1
-    release.set()
+    try:
+        for name in ("a", "b", "c"):
+            health.add(name, passes)  # a new check makes the next report fresh
+            assert not (await health.report()).ready
+        assert len(started) == 1
+    finally:
+        release.set()
 
 
 async def test_a_check_that_ends_by_cancelling_itself_is_unhealthy() -> None:

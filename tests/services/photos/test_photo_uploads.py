@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from trenza.chassis.data import Database, DatabaseUnavailable, UnitOfWork
-from trenza.services.images.contract import InvalidImageFormat
 from trenza.services.photos.contract import PhotoUploaded
 
 if TYPE_CHECKING:
@@ -143,43 +138,6 @@ async def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch, start
         assert await limited.objects() == set()
 
 
-# --- duplicates
-
-
-async def test_the_same_bytes_under_the_same_upid_are_the_same_photo(platform: Platform) -> None:
-    first = await platform.stored()
-    again = await platform.upload(b"\xff\xd8\xff\xe0\x00\x10JFIF", description="another text")
-    assert again.status_code == 200
-    assert again.json()["id"] == first["id"]
-    assert again.json()["description"] is None
-    elsewhere = await platform.upload(b"\xff\xd8\xff\xe0\x00\x10JFIF", upid="UP-2")
-    assert elsewhere.status_code == 202
-    assert elsewhere.json()["id"] != first["id"]
-
-
-async def test_a_deleted_photo_can_be_uploaded_anew(platform: Platform) -> None:
-    first = await platform.stored()
-    assert (await platform.ask("DELETE", f"/api/photos/{first['id']}")).status_code == 204
-    assert (await platform.stored())["id"] != first["id"]
-
-
-async def test_a_failed_photo_comes_back_as_it_is(platform: Platform) -> None:
-    platform.engine.refusals.append(InvalidImageFormat("The image is cut short."))
-    failed = problem_of(await platform.upload(PHOTO, wait=20), 400, "INVALID_IMAGE_FORMAT")
-    again = await platform.upload(PHOTO, wait=20)
-    assert again.status_code == 200
-    assert again.json()["id"] == failed["photo"]["id"]
-    assert again.json()["status"] == "failed"
-
-
-async def test_twenty_identical_uploads_at_once_make_one_photo(platform: Platform) -> None:
-    answers = await asyncio.gather(*(platform.upload(PHOTO, wait=20) for _ in range(20)))
-    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
-    assert len({answer.json()["id"] for answer in answers}) == 1
-    assert len(await platform.objects()) == 5
-    assert len(platform.engine.rendered) == 1
-
-
 # --- refusals
 
 
@@ -248,66 +206,3 @@ async def test_file_names_are_kept_without_their_paths(platform: Platform) -> No
     files = {"file": (r"C:\fotos\Año 1.jpg", PHOTO)}
     answer = await platform.ask("POST", "/api/photos/upload", files=files, data={"upid": "UP-1"})
     assert answer.json()["filename"] == "Año 1.jpg"
-
-
-# --- idempotency keys
-
-
-async def test_an_idempotency_key_repeats_the_answer(platform: Platform) -> None:
-    async def upload(content: bytes, upid: str = "UP-1") -> Any:
-        headers = {"Idempotency-Key": "key-1"}
-        return await platform.ask(
-            "POST", "/api/photos/upload", files={"file": ("a.jpg", content)}, data={"upid": upid}, headers=headers
-        )
-
-    first = await upload(PHOTO)
-    again = await upload(PHOTO)
-    assert first.status_code == again.status_code == 202
-    assert again.json() == first.json()
-    assert again.headers["location"] == first.headers["location"]
-    problem_of(await upload(PHOTO + b"2"), 422, "IDEMPOTENCY_KEY_REUSED")
-    problem_of(await upload(PHOTO, "UP-2"), 422, "IDEMPOTENCY_KEY_REUSED")
-    assert len((await platform.get("/api/photos")).json()["items"]) == 1
-
-
-async def test_a_refused_upload_frees_its_idempotency_key(platform: Platform) -> None:
-    headers = {"Idempotency-Key": "key-1"}
-    for _ in range(2):
-        answer = await platform.ask(
-            "POST", "/api/photos/upload", files={"file": ("a.jpg", b"text")}, data={"upid": "UP-1"}, headers=headers
-        )
-        problem_of(answer, 400, "INVALID_IMAGE_FORMAT")
-
-
-# --- storage and database that fail in the middle
-
-
-class LosesConnections:
-    """A database whose connection is lost, before or after the commit of a unit of work."""
-
-    def __init__(self, database: Database, *, after_commit: bool) -> None:
-        self._database = database
-        self._after_commit = after_commit
-        self.read = database.read
-
-    @asynccontextmanager
-    async def work(self) -> AsyncIterator[UnitOfWork]:
-        async with self._database.work() as work:
-            yield work
-            if not self._after_commit:
-                raise DatabaseUnavailable("connection lost")
-        raise DatabaseUnavailable("connection lost")
-
-
-@pytest.mark.parametrize("after_commit", [False, True])
-async def test_the_original_stays_exactly_when_its_record_does(platform: Platform, *, after_commit: bool) -> None:
-    uploads: Any = platform.photos.uploads
-    uploads._database = LosesConnections(uploads._database, after_commit=after_commit)
-    problem_of(await platform.upload(PHOTO), 503, "DATABASE_UNAVAILABLE")
-    recorded = (await platform.get("/api/photos")).json()["items"]
-    assert len(recorded) == int(after_commit)
-    if after_commit:
-        assert (await platform.settled(recorded[0]["id"]))["status"] == "completed"
-        assert (await platform.get(f"/api/photos/{recorded[0]['id']}/original")).content == PHOTO
-    else:
-        assert await platform.objects() == set()

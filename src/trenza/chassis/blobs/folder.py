@@ -135,7 +135,8 @@ class ObjectFolder:
             return
         if folder != self.root:
             self._make_durable(folder.parent)
-            folder.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):  # Path.mkdir(exist_ok=True) raises it too, for a folder that goes at that moment
+                folder.mkdir(mode=0o700)
             sync_folder(folder.parent)
         if len(self._durable) > MAX_DURABLE_FOLDERS:
             self._durable = {self.root}

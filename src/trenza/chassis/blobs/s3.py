@@ -74,7 +74,8 @@ class S3Blobs(Blobs):
         self._store = S3Store(self._bucket, prefix=self._prefix or None, client_options=client, retry_config=RETRIES)
         self._credentials = StaticCredentials.of(os.environ)
         self._clock = clock or SystemClock()
-        self._spool = Spool(spool)
+        with naming_the_cause("be opened"):
+            self._spool = Spool(spool)
 
     async def put_file(self, key: str, path: Path, *, media_type: str) -> BlobStat:
         """Upload the file, in parts when it is large, and remove it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +30,6 @@ class Spool:
         oldest = time.time() - KEPT_SECONDS
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    # Another process may sweep at the same moment.
-                    Path(entry.path).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # other processes take their files away, or sweep at the same moment
+                    if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        Path(entry.path).unlink()
