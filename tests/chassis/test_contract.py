@@ -177,15 +177,15 @@ MISTAKES: list[tuple[str, str, str]] = [
     ),
     (
         "code twice in an operation",
-        "class Other(ContractError):\n    code = 'card_declined'\n"
+        "class Other(ContractError):\n    code = 'CARD_DECLINED'\n"
         + contract("@operation(errors=(CardDeclined, Other))\n@abstractmethod\nasync def hold(self) -> None: ..."),
-        "Payments.hold: Other and CardDeclined share the code 'card_declined'; change one",
+        "Payments.hold: Other and CardDeclined share the code 'CARD_DECLINED'; change one",
     ),
     (
         "code twice in a contract",
-        "class Other(ContractError):\n    code = 'card_declined'\n"
+        "class Other(ContractError):\n    code = 'CARD_DECLINED'\n"
         + contract(GOOD + "@operation(errors=(Other,))\n@abstractmethod\nasync def take(self) -> None: ..."),
-        "Payments: Other and CardDeclined share the code 'card_declined'; change one",
+        "Payments: Other and CardDeclined share the code 'CARD_DECLINED'; change one",
     ),
     (
         "reserved name",
@@ -332,7 +332,7 @@ def test_an_error_names_itself_and_carries_json() -> None:
         status = 402
 
     error = CardDeclined("No money left.", limit=3, tried=["a", {"b": None}])
-    assert (error.code, error.title, error.status) == ("card_declined", "Card declined", 402)
+    assert (error.code, error.title, error.status) == ("CARD_DECLINED", "Card declined", 402)
     assert (str(error), error.detail, error.fields) == (
         "No money left.",
         "No money left.",
@@ -371,12 +371,12 @@ def test_the_schema_of_a_contract_is_json_and_the_same_each_time() -> None:
     schema = first.schema()
     assert json.dumps(schema) == json.dumps(second.schema())
     assert schema["paths"] == ["/payment"]
-    assert schema["errors"] == {"card_declined": {"status": 402, "title": "Card declined"}}
+    assert schema["errors"] == {"CARD_DECLINED": {"status": 402, "title": "Card declined"}}
     operations = schema["operations"]
     assert isinstance(operations, dict)
     hold = operations["hold"]
     assert isinstance(hold, dict)
-    assert (hold["idempotent"], hold["timeout"], hold["errors"]) == (True, 5, ["card_declined"])
+    assert (hold["idempotent"], hold["timeout"], hold["errors"]) == (True, 5, ["CARD_DECLINED"])
     assert hold["defaults"] == {"amount": {"amount": 1, "currency": "EUR"}}
     definitions = schema["$defs"]
     assert isinstance(definitions, dict)

@@ -58,7 +58,7 @@ def refused(answer: httpx.Response) -> bool:
     if answer.status_code != 403:
         return False
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == "invalid_signature"
+    assert answer.json()["code"] == "INVALID_SIGNATURE"
     return True
 
 
@@ -137,7 +137,7 @@ async def test_a_signed_download_name_makes_an_attachment(blobs: Blobs, client: 
 
 async def test_a_missing_object_is_a_404(blobs: Blobs, client: httpx.AsyncClient) -> None:
     answer = await client.get(await blobs.signed_url("not/there.jpg", expires_in=MINUTE))
-    assert (answer.status_code, answer.json()["code"]) == (404, "blob_missing")
+    assert (answer.status_code, answer.json()["code"]) == (404, "BLOB_MISSING")
 
 
 async def test_a_put_stores_the_body(blobs: Blobs, client: httpx.AsyncClient, tmp_path: Path) -> None:

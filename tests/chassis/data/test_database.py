@@ -46,11 +46,15 @@ async def test_a_unit_of_work_commits_whole_or_not_at_all(with_moments: Database
         work.on_commit(lambda: committed.append("first"))
         before = list(committed)
     assert (before, committed) == ([], ["first"])
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with with_moments.work() as work:
             await work.execute(sa.insert(moments), {"at": None})
             work.on_commit(lambda: committed.append("second"))
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert committed == ["first"]
     assert await count(with_moments) == 1
 

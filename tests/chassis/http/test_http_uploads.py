@@ -240,7 +240,7 @@ async def test_a_disk_that_does_not_take_it_is_a_fault_of_ours(app: FastAPI, cli
         await read(request, tmp_path / "missing")
 
     answer = await post(client, form(part("file", b"x", "x")))
-    assert (answer.status_code, answer.json()["code"]) == (503, "blobs_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (503, "BLOBS_UNAVAILABLE")
     assert str(tmp_path) not in answer.text
 
 

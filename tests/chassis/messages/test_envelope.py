@@ -52,7 +52,10 @@ def test_it_is_a_cloudevent() -> None:
     assert all(name.isalnum() and name.islower() for name in event), "the naming rule of CloudEvents"
 
 
-@given(vehicle=st.text(min_size=1, max_size=50).filter(lambda text: text.isprintable()), metres=st.floats(allow_nan=False, allow_infinity=False))
+@given(
+    vehicle=st.text(min_size=1, max_size=50).filter(lambda text: text.isprintable()),
+    metres=st.floats(allow_nan=False, allow_infinity=False),
+)
 def test_it_comes_back_as_it_went(vehicle: str, metres: float) -> None:
     message = Moved(vehicle=vehicle, metres=metres)
     sent = wrapped(message)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from trenza.chassis.contract import Task
 from trenza.chassis.context import current_context
+from trenza.chassis.contract import Task
 from trenza.chassis.messages.definitions import Delivery, Schedule, handles
 from trenza.chassis.messages.schedules import fire_times, latest_fire_time
 from trenza.chassis.messages.tables import inbox
@@ -58,11 +58,13 @@ def test_the_latest_of_many_missed_is_found_without_walking_through_them() -> No
 
 @pytest.mark.parametrize(
     ("cron", "timezone", "complaint"),
-    [("61 * * * *", "UTC", "no cron expression"), ("0 0 30 2 *", "UTC", "no cron"), ("0 0 * * *", "Europe/Macondo", "no IANA timezone")],
+    [
+        ("61 * * * *", "UTC", "no cron expression"),
+        ("0 0 30 2 *", "UTC", "no cron"),
+        ("0 0 * * *", "Europe/Macondo", "no IANA timezone"),
+    ],
 )
-async def test_a_schedule_that_cannot_fire_is_refused_at_once(
-    service_of: Any, cron: str, timezone: str, complaint: str
-) -> None:
+async def test_a_schedule_that_cannot_fire_is_refused_at_once(service_of: Any, cron: str, timezone: str, complaint: str) -> None:
     @handles(Water)
     async def water(_: Any, _order: Water, _delivery: Delivery) -> None:
         pass

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from trenza.chassis.clock import SystemClock
 from trenza.chassis.contract import Event
 from trenza.chassis.data import Database
 from trenza.chassis.data.migrations import upgrade
@@ -28,7 +27,7 @@ class Baked(Event, type="bakery.Baked", key="oven"):
 
 @pytest.fixture
 async def bakery(tmp_path: Any) -> AsyncIterator[Database]:
-    """The database of another service."""
+    """The database of another service. Ask for it before `service_of`, so that it outlives the services that use it."""
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'bakery.sqlite3'}", schema="bakery")
     await upgrade(database, None)
     yield database
@@ -46,7 +45,7 @@ async def publish(database: Database, *loaves: int) -> None:
             await work.publish(Baked(loaf=loaf))
 
 
-async def test_an_event_goes_from_one_service_to_another_in_order(service_of: Any, effects: Any, bakery: Database) -> None:
+async def test_an_event_goes_from_one_service_to_another_in_order(bakery: Database, service_of: Any, effects: Any) -> None:
     done = asyncio.Event()
 
     @reacts(Baked)
@@ -172,7 +171,7 @@ async def test_unreadable_bodies_become_dead_letters_once(service_of: Any) -> No
 
 
 async def test_a_type_that_nobody_handles_waits_for_a_release_that_does_then_is_a_dead_letter(
-    service_of: Any, effects: Any, clock: Any, bakery: Database
+    bakery: Database, service_of: Any, effects: Any, clock: Any
 ) -> None:
     oven = service_of(on=bakery, name="bakery", clock=clock)
     await publish(bakery, 1)
@@ -273,11 +272,10 @@ async def test_an_idle_service_hardly_asks_its_database(service_of: Any, databas
     assert not [text for text in statements if text.startswith(("UPDATE", "INSERT", "DELETE", "BEGIN IMMEDIATE"))]
 
 
-def test_handlers_that_contradict_each_other_are_refused(database: Any, service_of: Any) -> None:
+def test_handlers_that_contradict_each_other_are_refused(service_of: Any) -> None:
     @reacts(Baked)
     async def shelve(_: Any, _event: Baked, _delivery: Delivery) -> None:
         pass
 
     with pytest.raises(TypeError, match="handled twice by the consumer 'shelve'"):
         service_of(shelve, shelve)
-    assert SystemClock().now().tzinfo is not None

@@ -174,7 +174,7 @@ async def test_only_a_failed_photo_can_be_retried(platform: Platform) -> None:
     photo = await platform.stored()
     answer = await platform.ask("POST", f"/api/photos/{photo['id']}/retry")
     assert answer.status_code == 409
-    assert answer.json()["code"] == "not_retryable"
+    assert answer.json()["code"] == "NOT_RETRYABLE"
     assert answer.json()["photo_status"] == "completed"
     unknown = "01930000-0000-7000-8000-000000000000"
     assert (await platform.ask("POST", f"/api/photos/{unknown}/retry")).status_code == 404
@@ -193,7 +193,7 @@ async def test_a_deleted_photo_is_gone(platform: Platform) -> None:
     for gone in (path, f"{path}/small", f"{path}/original"):
         answer = await platform.get(gone)
         assert answer.status_code == 404
-        assert answer.json()["code"] == "photo_not_found"
+        assert answer.json()["code"] == "PHOTO_NOT_FOUND"
     assert (await platform.ask("POST", f"{path}/retry")).status_code == 404
     assert (await platform.get("/api/photos")).json()["items"] == []
     assert (await platform.get("/api/projects/UP-1/photos")).json()["items"] == []

@@ -170,7 +170,7 @@ async def test_a_version_that_is_being_made_is_a_conflict_that_will_pass(platfor
     photo: dict[str, Any] = (await platform.upload(PHOTO)).json()
     answer = await platform.get(f"/api/photos/{photo['id']}/small")
     assert answer.status_code == 409
-    assert answer.json()["code"] == "version_not_ready"
+    assert answer.json()["code"] == "VERSION_NOT_READY"
     assert int(answer.headers["retry-after"]) >= 1
     assert (await platform.get(f"/api/photos/{photo['id']}/huge")).status_code == 404
     assert (await platform.get(f"/api/photos/{photo['id']}/original")).content == PHOTO

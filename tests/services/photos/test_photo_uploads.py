@@ -142,16 +142,16 @@ async def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch, start
 
 
 BAD_FIELDS = (
-    ({"upid": ""}, "invalid_upid"),
-    ({"upid": "../../etc"}, "invalid_upid"),
-    ({"upid": "x" * 65}, "invalid_upid"),
-    ({"stage": "later"}, "invalid_field"),
-    ({"description": "x" * 2001}, "invalid_field"),
-    ({"taken_at": "yesterday"}, "invalid_field"),
-    ({"location": "91,0"}, "invalid_field"),
-    ({"location": "here"}, "invalid_field"),
-    ({"callback_url": "https://example.org/hook"}, "invalid_field"),
-    ({"stge": "antes"}, "invalid_field"),
+    ({"upid": ""}, "INVALID_UPID"),
+    ({"upid": "../../etc"}, "INVALID_UPID"),
+    ({"upid": "x" * 65}, "INVALID_UPID"),
+    ({"stage": "later"}, "INVALID_FIELD"),
+    ({"description": "x" * 2001}, "INVALID_FIELD"),
+    ({"taken_at": "yesterday"}, "INVALID_FIELD"),
+    ({"location": "91,0"}, "INVALID_FIELD"),
+    ({"location": "here"}, "INVALID_FIELD"),
+    ({"callback_url": "https://example.org/hook"}, "INVALID_FIELD"),
+    ({"stge": "antes"}, "INVALID_FIELD"),
 )
 
 
@@ -171,16 +171,16 @@ async def test_a_refusal_is_told_in_spanish_to_those_who_prefer_it(platform: Pla
     files = {"file": ("a.jpg", PHOTO)}
     headers = {"Accept-Language": "es-CO"}
     answer = await platform.ask("POST", "/api/photos/upload", files=files, data={"upid": "UP-1", "stage": "x"}, headers=headers)
-    problem = problem_of(answer, 422, "invalid_field")
+    problem = problem_of(answer, 422, "INVALID_FIELD")
     assert problem["title"] == "Campo no válido"
     assert "stage" in problem["detail"]
 
 
 async def test_a_form_without_a_file_is_refused(platform: Platform) -> None:
     answer = await platform.ask("POST", "/api/photos/upload", files={"upid": (None, "UP-1")})
-    assert problem_of(answer, 422, "file_missing")["field"] == "file"
+    assert problem_of(answer, 422, "FILE_MISSING")["field"] == "file"
     answer = await platform.ask("POST", "/api/photos/upload", files={"photo": ("a.jpg", PHOTO)}, data={"upid": "UP-1"})
-    assert problem_of(answer, 422, "invalid_field")["field"] == "photo"
+    assert problem_of(answer, 422, "INVALID_FIELD")["field"] == "photo"
     answer = await platform.ask("POST", "/api/photos/upload", json={"upid": "UP-1"})
     assert answer.status_code == 415
 

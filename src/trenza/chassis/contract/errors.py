@@ -19,19 +19,19 @@ class ContractError(Exception):
     """A refusal that callers are told about and may handle: it keeps its type across the wire.
 
     Subclasses set ``status`` (the HTTP status of the problem document) and may set ``code``; without one the code is the class
-    name in snake case. ``fields`` must be JSON values; they appear as members of the problem document (for example ``field``,
+    name in upper snake case (``CardDeclined``: ``CARD_DECLINED``). ``fields`` must be JSON values; they appear as members of the problem document (for example ``field``,
     ``limit`` and ``remedy``). What an error carries belongs into ``fields``: the wire rebuilds it from those and ``detail``.
     """
 
     status: ClassVar[int] = 400
-    code: ClassVar[str] = "contract_error"
+    code: ClassVar[str] = "CONTRACT_ERROR"
     title: ClassVar[str] = "Request refused"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", cls.__name__)
         if "code" not in cls.__dict__:
-            cls.code = words.replace(" ", "_").lower()
+            cls.code = words.replace(" ", "_").upper()
         if "title" not in cls.__dict__:
             cls.title = words.capitalize()
         if cls.status not in _REFUSALS:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
 
 __all__ = ["Database", "DatabaseUnavailable"]
 
-SQLITE_BUSY_SECONDS = 15.0
-"""How long a writer waits for another process's write lock (the CLI beside a running service)."""
+
+_SQLITE_AWAY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_SQLSTATES_AWAY = ("08", "53", "57P")
+"""PostgreSQL's classes of connection exceptions and insufficient resources, and its operator interventions (Appendix A)."""
 
 
 class DatabaseUnavailable(Exception):
@@ -38,9 +49,8 @@ class Database:
         self.messages: MessageWriter = messages or NoMessages()
         self._background: set[asyncio.Task[None]] = set()
         if self.is_sqlite:
-            Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
-            self._writer = _sqlite_engine(self.url, writable=True, pool_size=1)
-            self._reader = _sqlite_engine(self.url, writable=False, pool_size=max(2, pool_size // 2))
+            self._writer = sqlite_engine(self.url, writable=True, pool_size=1)
+            self._reader = sqlite_engine(self.url, writable=False, pool_size=max(2, pool_size // 2))
         else:
             self._writer = self._reader = create_async_engine(
                 self.url,
@@ -68,7 +78,7 @@ class Database:
         service, a file, a computation) stays outside: on SQLite a unit of work holds the database's only write lock.
         """
         forbid_open_work("open a unit of work")
-        async with self._connected(self._writer) as connection:
+        async with self._answering(), self._connected(self._writer) as connection:
             unit = UnitOfWork(connection, self.messages)
             with open_unit_of_work(unit):
                 async with connection.begin():
@@ -79,8 +89,21 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading. On SQLite it sees the last commit and never waits for the writer."""
         forbid_open_work("read beside a unit of work (use the unit of work itself)")
-        async with self._connected(self._reader) as connection:
+        async with self._answering(), self._connected(self._reader) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """Turn what the driver raises for a database that is away into `DatabaseUnavailable`; leave other errors alone."""
+        try:
+            yield
+        except DBAPIError as error:
+            if _is_away(error):
+                raise DatabaseUnavailable(self._silence(error)) from error
+            raise
+
+    def _silence(self, error: BaseException) -> str:
+        return f"the database of {self.schema} does not answer: {type(error).__name__}"
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
@@ -92,6 +115,8 @@ class Database:
         opening = asyncio.create_task(_open(engine))
         try:
             connection = await asyncio.shield(opening)
+        except (OSError, PoolTimeout) as error:
+            raise DatabaseUnavailable(self._silence(error)) from error
         except asyncio.CancelledError:
             self._in_background(_close_unwanted(opening))
             raise
@@ -113,8 +138,7 @@ class Database:
             async with asyncio.timeout(timeout), self._connected(self._reader) as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            message = f"the database of {self.schema} does not answer: {type(error).__name__}"
-            raise DatabaseUnavailable(message) from error
+            raise DatabaseUnavailable(self._silence(error)) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -137,25 +161,8 @@ async def _close_unwanted(opening: asyncio.Task[AsyncConnection]) -> None:
     await connection.close()
 
 
-def _sqlite_engine(url: URL, *, writable: bool, pool_size: int) -> AsyncEngine:
-    engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=30.0, connect_args={"timeout": SQLITE_BUSY_SECONDS}
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's, opens transactions
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA temp_store=MEMORY")
-        if not writable:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writable else "BEGIN")
-
-    return engine
+def _is_away(error: DBAPIError) -> bool:
+    """Whether the database itself is at fault, for now: gone, shutting down, full, locked; not the statement."""
+    sqlite_code = (getattr(error.orig, "sqlite_errorcode", None) or 0) & 0xFF  # the rest is the extended code
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or sqlite_code in _SQLITE_AWAY or sqlstate.startswith(_SQLSTATES_AWAY)

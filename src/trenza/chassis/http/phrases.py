@@ -93,19 +93,19 @@ PHRASES: Phrases = {
         ("Database unavailable", "The database does not answer now. Try again later."),
         ("Base de datos no disponible", "La base de datos no responde ahora. Inténtelo más tarde."),
     ),
-    "blob_missing": _both(
+    "BLOB_MISSING": _both(
         ("Object not found", "The file is not stored (any more)."),
         ("Objeto no encontrado", "El archivo no está (o ya no está) almacenado."),
     ),
-    "invalid_signature": _both(
+    "INVALID_SIGNATURE": _both(
         ("Link not valid", "The link is incomplete, was changed, or has expired. Ask for a new one."),
         ("Enlace no válido", "El enlace está incompleto, se ha modificado o ha caducado. Solicite otro."),
     ),
-    "invalid_blob_key": _both(
+    "INVALID_BLOB_KEY": _both(
         ("Invalid object key", "The name of the stored file is not valid."),
         ("Clave de objeto no válida", "El nombre del archivo almacenado no es válido."),
     ),
-    "blobs_unavailable": _both(
+    "BLOBS_UNAVAILABLE": _both(
         ("Object storage unavailable", "The file storage cannot do it now. Try again later."),
         ("Almacenamiento no disponible", "El almacenamiento de archivos no puede hacerlo ahora. Inténtelo más tarde."),
     ),

@@ -75,17 +75,17 @@ async def fail(
 
     ``ran`` is False when its handler was not called: the attempt that was counted at the claim is then taken back.
     """
-    statement = _ours(claimed).values(
-        state=FAILED,
+    return await _end(
+        work,
+        claimed,
+        now,
+        FAILED,
         finished_at=now,
+        holds_key=blocks_key,
         reason=reason.value,
         error=_shortened(error),
-        holds_key=blocks_key,
         attempts=inbox.c.attempts - (0 if ran else 1),
-        lease_token=None,
-        lease_until=None,
     )
-    return (await work.execute(statement)).rowcount == 1
 
 
 async def confirm_cancelled(work: UnitOfWork, claimed: Claimed, now: datetime) -> bool:
@@ -106,13 +106,22 @@ def _ours(claimed: Claimed) -> sa.Update:
     )
 
 
-async def _end(work: UnitOfWork, claimed: Claimed, now: datetime, state: str, **values: Any) -> bool:
-    """Leave the lease for another state that is no end, or for ``cancelled`` when that was asked for meanwhile."""
+async def _end(
+    work: UnitOfWork,
+    claimed: Claimed,
+    now: datetime,
+    state: str,
+    *,
+    finished_at: datetime | None = None,
+    holds_key: bool = True,
+    **values: Any,
+) -> bool:
+    """Leave the lease for another state, or for ``cancelled`` when that was asked for meanwhile."""
     cancelled = inbox.c.cancel_requested.is_(sa.true())
     statement = _ours(claimed).values(
         state=sa.case((cancelled, CANCELLED), else_=state),
-        finished_at=sa.case((cancelled, now), else_=sa.null()),
-        holds_key=sa.case((cancelled, sa.false()), else_=sa.true()),
+        finished_at=sa.case((cancelled, now), else_=sa.literal(finished_at, inbox.c.finished_at.type)),
+        holds_key=sa.case((cancelled, sa.false()), else_=sa.true() if holds_key else sa.false()),
         lease_token=None,
         lease_until=None,
         **values,

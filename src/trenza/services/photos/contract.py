@@ -133,14 +133,14 @@ class InvalidField(ContractError):
 class InvalidUpid(InvalidField):
     """A UPID is 1 to 64 of letters, digits, ``-`` and ``_``."""
 
-    code = "invalid_upid"
+    code = "INVALID_UPID"
     title = "Invalid UPID"
 
 
 class FileMissing(InvalidField):
     """An upload without a file in the field ``file``."""
 
-    code = "file_missing"
+    code = "FILE_MISSING"
     title = "File missing"
 
 

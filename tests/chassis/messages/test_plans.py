@@ -1,0 +1,88 @@
+"""The statements that run all the time are served by the partial indexes, however many messages have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from trenza.chassis.data import Database, UnitOfWork
+from trenza.chassis.data.migrations import upgrade
+from trenza.chassis.messages import claims
+from trenza.chassis.messages.outbox import Outbox
+from trenza.chassis.testing.clock import ManualClock
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def claim(work: UnitOfWork) -> object:
+    room = {"render": 4, "react": 4}
+    return await claims.claim(work, room=room, limit=8, now=NOW, until=NOW + timedelta(seconds=30), schema="test")
+
+
+async def recover(work: UnitOfWork) -> object:
+    return await claims.recover(work, NOW, [])
+
+
+async def look(work: UnitOfWork) -> object:
+    return await claims.look(work.connection, ["render", "react"])
+
+
+@pytest.mark.parametrize(
+    ("question", "indexes"),
+    [
+        (claim, {"inbox_waiting", "inbox_delayed", "inbox_keys", "inbox_running"}),
+        (recover, {"inbox_running"}),
+        (look, {"inbox_waiting", "inbox_delayed", "inbox_running"}),
+    ],
+)
+async def test_sqlite_uses_the_partial_indexes(
+    sqlite_url: str, question: Callable[[UnitOfWork], Awaitable[object]], indexes: set[str]
+) -> None:
+    database = Database(sqlite_url, schema="test")
+    await upgrade(database, None)
+    plans = await explained(database, question)
+    await database.close()
+    steps = [step for plan in plans for step in plan]
+    assert indexes <= {word for step in steps for word in step.split()}
+    assert not [step for step in steps if step.startswith(("SCAN inbox", "SCAN held")) and "USING" not in step], steps
+    assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+async def test_the_relay_reads_its_index(sqlite_url: str) -> None:
+    database = Database(sqlite_url, schema="test")
+    await upgrade(database, None)
+    outbox = Outbox(database, "test", ManualClock())
+    recorded = record(database)
+    await outbox.claim(200, timedelta(seconds=30))
+    (select,) = [entry for entry in recorded if entry[0].startswith("SELECT")]
+    assert any("outbox_waiting" in step for step in await plan(database, *select))
+    await database.close()
+
+
+def record(database: Database) -> list[tuple[str, Any]]:
+    """The statements that the database is asked from now on."""
+    recorded: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        recorded.append((statement, parameters))
+
+    sa.event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    return recorded
+
+
+async def plan(database: Database, statement: str, parameters: Any) -> list[str]:
+    async with database.work() as work:
+        rows = await work.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return [str(row.detail) for row in rows]
+
+
+async def explained(database: Database, question: Callable[[UnitOfWork], Awaitable[object]]) -> list[list[str]]:
+    recorded = record(database)
+    async with database.work() as work:
+        await question(work)
+    asked = [entry for entry in recorded if entry[0].startswith(("SELECT", "UPDATE"))]
+    return [await plan(database, *entry) for entry in asked]
