@@ -8,9 +8,7 @@ from uuid import UUID
 
 from trenza.chassis.contract import Task
 from trenza.chassis.messages import LeaseLost
-from trenza.chassis.messages.definitions import Backoff, Delivery, handles
-
-AT_ONCE = Backoff(base=0.0)
+from trenza.chassis.messages.definitions import Delivery, handles
 
 
 class Pour(Task, type="test.Pour", key="cup"):

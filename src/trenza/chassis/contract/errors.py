@@ -19,8 +19,9 @@ class ContractError(Exception):
     """A refusal that callers are told about and may handle: it keeps its type across the wire.
 
     Subclasses set ``status`` (the HTTP status of the problem document) and may set ``code``; without one the code is the class
-    name in upper snake case (``CardDeclined``: ``CARD_DECLINED``). ``fields`` must be JSON values; they appear as members of the problem document (for example ``field``,
-    ``limit`` and ``remedy``). What an error carries belongs into ``fields``: the wire rebuilds it from those and ``detail``.
+    name in upper snake case (``CardDeclined``: ``CARD_DECLINED``). ``fields`` must be JSON values; they appear as members of the
+    problem document (for example ``field``, ``limit`` and ``remedy``). What an error carries belongs into ``fields``: the wire
+    rebuilds it from those and ``detail``.
     """
 
     status: ClassVar[int] = 400
