@@ -1,6 +1,6 @@
 # Everything a developer types. `.ci/run` calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench migrate lock clean
+.PHONY: help setup run test check format bench docs migrate lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,6 +38,9 @@ format: $(STAMP) ## Reformat the code and apply safe fixes
 
 bench: $(STAMP) ## Run the benchmarks; each prints a table of ratios
 	$(BIN)/python -m bench
+
+docs: $(STAMP) ## Print the generated pages of docs/ anew
+	$(BIN)/trenza settings --markdown > docs/settings.md
 
 migrate: $(STAMP) ## Bring the databases of the data folder up to date
 	$(BIN)/trenza migrate

@@ -53,6 +53,7 @@ class PlatformSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRENZA_", populate_by_name=True, extra="ignore", frozen=True)
 
     environment: Literal["development", "production"] = Field("development", validation_alias=_named("ENVIRONMENT"))
+    """``production`` refuses unsafe settings, writes JSON logs, and does not migrate by itself."""
     data_dir: Path = Path("trenza-data")
     """The folder of the embedded defaults: databases, objects, keys."""
     public_url: str = "http://127.0.0.1:8000"
@@ -69,7 +70,9 @@ class PlatformSettings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias=_named("CORS_ORIGINS"))
     """Origins whose pages may call the API, separated by commas."""
     prometheus_enabled: bool = Field(default=True, validation_alias=_named("PROMETHEUS_ENABLED"))
+    """Whether ``/metrics`` answers; in production it demands a token with ``platform:viewer``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log lines that are written."""
     drain_seconds: float = Field(25.0, ge=0, le=600)
     """How long SIGTERM waits for requests and running messages before their leases are released."""
     unready_seconds: float = Field(0.0, ge=0, le=120)

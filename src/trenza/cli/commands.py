@@ -18,7 +18,7 @@ app = typer.Typer(
     cls=OneLineErrors,
     name="trenza",
     help="Services braided into one process, and their tools.",
-    epilog="All settings are read from TRENZA_* variables; `trenza doctor` checks them.",
+    epilog="All settings are TRENZA_* variables: `trenza settings` lists them, `trenza doctor` checks them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,6 +76,18 @@ def doctor(
     from trenza.cli.doctor import examine
 
     raise typer.Exit(examine(data_dir=data_dir, deployment=deployment, port=port))
+
+
+@app.command()
+def settings(
+    deployment: DeploymentName = "monolith",
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/settings.md.")] = False,
+) -> None:
+    """Show every setting: its variable, its default, its meaning."""
+    from trenza.cli.settings_reference import print_settings
+
+    print_settings(deployment=deployment, markdown=markdown)
 
 
 @app.command()
