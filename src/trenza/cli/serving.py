@@ -35,7 +35,7 @@ def run(*, host: str, port: int, data_dir: Path | None, deployment: str) -> int:
         if "public_url" not in settings.model_fields_set:
             settings = read_settings(data_dir, public_url=address)
         configure_logging(settings)
-        app = create_app(plan, settings)
+        app = create_app(plan, settings, alone=True)
         gc.freeze()  # what the start has made stays until the end: later collections need not look at it
         gc.enable()
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from trenza.chassis.messages.tables import CANCELLED, DELAYED, RUNNING, WAITING, in_state, inbox
+from trenza.chassis.messages.tables import CANCELLED, DELAYED, RUNNING, WAITING, in_state, inbox, leases
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trenza.chassis.data import UnitOfWork
 
-__all__ = ["Claimed", "Outlook", "claim", "extend", "look", "recover"]
+__all__ = ["Claimed", "Outlook", "claim", "end_leases", "extend", "look", "recover"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +200,12 @@ async def recover(work: UnitOfWork, now: datetime, own: Collection[UUID]) -> lis
     Those under one's ``own`` tokens are left alone: they still run here, only their heartbeat is late.
     """
     return list((await work.execute(_recover, {"now": now, "own": list(own)})).scalars())
+
+
+async def end_leases(work: UnitOfWork, now: datetime) -> None:
+    """Let every lease run out now: those on messages, and the relay's."""
+    await work.execute(sa.update(inbox).where(in_state(inbox.c.state, RUNNING)).values(lease_until=now))
+    await work.execute(sa.update(leases).values(token=None, until=None))
 
 
 async def look(connection: AsyncConnection, consumers: Collection[str]) -> Outlook:

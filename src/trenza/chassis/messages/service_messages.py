@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from trenza.chassis.messages.board import Board, TaskPage, TaskState, TaskStateName
+from trenza.chassis.messages.claims import end_leases
 from trenza.chassis.messages.dead_letters import DeadLetters
 from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.inbox import Inbox
@@ -57,6 +58,8 @@ class Messages:
         self._handlers = Handlers(handlers)
         for schedule in schedules:
             self._handlers.of_task(schedule.task.message_type)  # LookupError now rather than at the first fire time
+        self._database = database
+        self._clock = clock
         self._inbox = Inbox(database, service_name, self._handlers, clock)
         self._outbox = Outbox(database, service_name, clock)
         self._board = Board(database, clock)
@@ -67,6 +70,7 @@ class Messages:
         self._scheduler = Scheduler(database, service_name, schedules, inbox=self._inbox, clock=clock, fired=self._worker.wake)
         self.maintenance = Maintenance(database, service_name, self._handlers, clock, self._worker.wake)
         self._transport: Transport | None = None
+        self._started = False
 
     @property
     def event_types(self) -> frozenset[str]:
@@ -77,11 +81,21 @@ class Messages:
         """Exchange messages with other services through this transport. Call it before `start`."""
         self._transport = transport
 
+    async def take_over(self) -> None:
+        """End the leases of all other processes, so that what they left in mid-work goes on at once.
+
+        For a process that knows to be alone on this database, before `start`. Where it errs, work may be done twice but takes
+        effect once: whoever lost a lease cannot finish.
+        """
+        async with self._database.work() as work:
+            await end_leases(work, self._clock.now())
+
     async def start(self, implementation: Any = None) -> None:
         """Begin to relay, to handle (handlers get ``implementation`` as their first argument) and to fire schedules."""
         if self._transport is None:
             LocalTransport().connect(self)
         transport = self._connected()
+        self._started = True
         await transport.subscribe(self.service_name, self.event_types, self.receive)
         self._relay.start(transport)
         self._worker.start(implementation)
@@ -93,8 +107,9 @@ class Messages:
 
         Calling it again, or without `start`, does nothing.
         """
-        if self._transport is None:
+        if self._transport is None or not self._started:
             return
+        self._started = False
         started = asyncio.get_running_loop().time()
         await self._scheduler.stop()
         await self.maintenance.stop()

@@ -26,19 +26,19 @@ from trenza.chassis.settings import PlatformSettings
 __all__ = ["assemble", "create_app"]
 
 
-def create_app(deployment: Deployment, settings: PlatformSettings) -> FastAPI:
-    """The application of a deployment's only process.
+def create_app(deployment: Deployment, settings: PlatformSettings, *, alone: bool = False) -> FastAPI:
+    """The application of a deployment's only process; ``alone`` as for `Assembly`.
 
     Raises `DeploymentError`, `InvalidSettings`, `UnsafeSettings` or `WiringError`, each with all of its problems at once.
     """
-    return assemble(load_services(deployment.only_process().services), settings)
+    return assemble(load_services(deployment.only_process().services), settings, alone=alone)
 
 
-def assemble(services: tuple[Service, ...], settings: PlatformSettings) -> FastAPI:
+def assemble(services: tuple[Service, ...], settings: PlatformSettings, *, alone: bool = False) -> FastAPI:
     """The application of services that are loaded already."""
     if problems := wiring_problems(services):
         raise WiringError(problems)
-    assembly = Assembly(services, settings)
+    assembly = Assembly(services, settings, alone=alone)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

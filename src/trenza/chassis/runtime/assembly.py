@@ -58,10 +58,20 @@ class Assembly:
     """The services of one process. Building it opens nothing that needs an event loop; `running` does.
 
     ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract.
+    ``alone`` says that no other process works on the embedded databases (the data folder is locked): what a killed predecessor
+    had begun then goes on at once, rather than when its leases have run out.
     """
 
-    def __init__(self, services: tuple[Service, ...], settings: PlatformSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        services: tuple[Service, ...],
+        settings: PlatformSettings,
+        *,
+        clock: Clock | None = None,
+        alone: bool = False,
+    ) -> None:
         self.settings = settings
+        self._alone = alone
         self.services = in_dependency_order(services)
         self.service_settings = read_service_settings(self.services, settings)
         self.clock: Clock = clock or SystemClock()
@@ -139,6 +149,8 @@ class Assembly:
             stack.push_async_callback(self._drain_messages)
             for service, implementation in self._built:
                 if service.name in self.messages:
+                    if self._alone and self.databases[service.name].is_sqlite:
+                        await self.messages[service.name].take_over()
                     await self.messages[service.name].start(implementation)
             self.readiness.started()
             try:
