@@ -16,7 +16,7 @@ from bench.tables import Figures
 from PIL import Image, ImageOps
 
 from trenza.chassis.testing.pictures import camera_exif, encoded, photograph
-from trenza.services.images.rendering import JobOutput, RenderJob
+from trenza.services.images.jobs import JobOutput, RenderJob
 
 ROUNDS = 9
 WIDTH, HEIGHT = 4000, 3000
@@ -37,6 +37,7 @@ def _job(source: Path, folder: Path) -> RenderJob:
         max_pixels=100_000_000,
         max_side=65_535,
         processor_seconds=60,
+        fast=True,
         outputs=[
             JobOutput(path=str(folder / f"{name}.jpg"), width=box, height=box, fit=fit, media_type="image/jpeg", quality=quality)
             for name, box, fit, quality in PRESETS
