@@ -24,6 +24,8 @@ NEEDED = {
     ("POST", "/api/photos/upload"): ("editor", 415),  # past the door, and refused for having no form
     ("POST", "/api/photos/{id}/retry"): ("manager", 409),
     ("DELETE", "/api/photos/{id}"): ("manager", 204),
+    ("GET", "/api/photos/maintenance"): ("viewer", 200),
+    ("PUT", "/api/photos/maintenance"): ("admin", 422),  # past the door, and refused for saying nothing
 }
 
 

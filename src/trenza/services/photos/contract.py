@@ -17,6 +17,7 @@ __all__ = [
     "FileMissing",
     "InvalidField",
     "InvalidUpid",
+    "Maintenance",
     "NotRetryable",
     "Photo",
     "PhotoCompleted",
@@ -32,6 +33,7 @@ __all__ = [
     "Photos",
     "Stage",
     "Status",
+    "UnderMaintenance",
     "VersionNotFound",
     "VersionNotReady",
 ]
@@ -123,6 +125,16 @@ class PhotoPage(Value):
     next: PhotoPosition | None = None
 
 
+class Maintenance(Value):
+    """Whether uploads are turned away, what those who try are told, and who switched it when (None: nobody ever did)."""
+
+    enabled: bool
+    retry_after_seconds: int = 300
+    message: str | None = None
+    changed_at: datetime | None = None
+    changed_by: str | None = None
+
+
 class InvalidField(ContractError):
     """A field of an upload or a filter of a list is not acceptable; names the ``field``, its ``limit`` and the ``remedy``."""
 
@@ -170,6 +182,13 @@ class NotRetryable(ContractError):
 
     status = 409
     title = "Not retryable"
+
+
+class UnderMaintenance(ContractError):
+    """Uploads are turned away for a while. ``retry_after`` is in seconds, ``message`` the operator's own words."""
+
+    status = 503
+    title = "Servicio en mantenimiento"  # in every language: it is what the specification promises to show
 
 
 class PhotoUploaded(Event, type="photos.PhotoUploaded", key="photo_id"):

@@ -11,6 +11,7 @@ from trenza.services.photos.contract import (
     InvalidUpid,
     NotRetryable,
     PhotoNotFound,
+    UnderMaintenance,
     VersionNotFound,
     VersionNotReady,
 )
@@ -25,6 +26,12 @@ PHRASES: Final[Phrases] = {
     VersionNotFound.code: {"es": Phrase("Versión no encontrada", "Esta foto no tiene ninguna versión con ese nombre.")},
     VersionNotReady.code: {
         "es": Phrase("Versión no disponible", "Las versiones de esta foto no están disponibles (estado: {photo_status}).")
+    },
+    UnderMaintenance.code: {
+        "es": Phrase(
+            "Servicio en mantenimiento",
+            "Por ahora no se admiten fotos nuevas; las consultas siguen funcionando. Vuelva a intentarlo en {retry_after} s.",
+        )
     },
     NotRetryable.code: {
         "es": Phrase(

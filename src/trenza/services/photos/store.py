@@ -7,14 +7,15 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Update, and_, insert, literal_column, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trenza.chassis.data import UnitOfWork
 from trenza.services.images.contract import Location
-from trenza.services.photos.contract import Photo, PhotoFailure, PhotoFilter, PhotoPage, PhotoPosition, PhotoVersion
+from trenza.services.photos.contract import Maintenance, Photo, PhotoFailure, PhotoFilter, PhotoPage, PhotoPosition, PhotoVersion
 from trenza.services.photos.rules import Step, origins_of, target_of
-from trenza.services.photos.tables import photos
+from trenza.services.photos.tables import maintenance, photos
 
 __all__ = [
     "SameBytesExist",
@@ -23,8 +24,10 @@ __all__ = [
     "complete",
     "fail",
     "find",
+    "find_maintenance",
     "find_same_bytes",
     "hide",
+    "keep_maintenance",
     "page",
     "put_back",
     "retry",
@@ -138,6 +141,20 @@ async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoP
 def _is_older(created_at: datetime, photo_id: UUID) -> ColumnElement[bool]:
     same_moment = and_(photos.c.created_at == created_at, photos.c.id < photo_id)
     return and_(photos.c.created_at <= created_at, or_(photos.c.created_at < created_at, same_moment))
+
+
+async def find_maintenance(connection: AsyncConnection) -> Maintenance | None:
+    """The maintenance mode as it was last switched; None before the first time."""
+    row = (await connection.execute(select(maintenance))).one_or_none()
+    return None if row is None else Maintenance.model_validate({name: getattr(row, name) for name in Maintenance.model_fields})
+
+
+async def keep_maintenance(work: UnitOfWork, state: Maintenance) -> None:
+    """Store the maintenance mode; the last one wins."""
+    dialect: Any = sqlite if work.connection.dialect.name == "sqlite" else postgresql
+    values = state.model_dump()
+    statement = dialect.insert(maintenance).values(id=1, **values)
+    await work.execute(statement.on_conflict_do_update(index_elements=[maintenance.c.id], set_=values))
 
 
 async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Photo | None:

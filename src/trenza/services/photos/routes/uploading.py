@@ -57,6 +57,7 @@ async def upload_photos(request: Request, photos: Service, principal: Editor) ->
 
     The answer is the photo itself for one file, and `{"results": […]}` for several: a bad one does not spoil the others.
     """
+    await photos.maintenance.refuse_uploads()
     settings = photos.settings
     async with await receive_form(
         request, spool=photos.blobs.new_spool_file, max_file_bytes=settings.max_file_bytes, max_files=settings.max_files

@@ -24,6 +24,7 @@ from trenza.services.photos.contract import (
     VersionNotReady,
 )
 from trenza.services.photos.messages import RenderPhoto
+from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
 from trenza.services.photos.service.uploads import Accepted, IncomingFile, UploadDetails, Uploads
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
@@ -40,6 +41,7 @@ class PhotosService(Photos):
         self.uploads = Uploads(resources)
         self.idempotency = Idempotency(resources.database, resources.clock)
         self.processing = Processing(resources)
+        self.maintenance = MaintenanceMode(resources)
         self._database = resources.database
         self._tasks = resources.tasks
         self._clock = resources.clock
