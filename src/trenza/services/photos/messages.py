@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from trenza.chassis.contract import Task
 
-__all__ = ["ForgetAnswers", "RenderPhoto"]
+__all__ = ["ForgetAnswers", "RenderPhoto", "ReprocessPhotos", "SweepUploads"]
 
 
 class RenderPhoto(Task, type="photos.RenderPhoto", key="photo_id"):
@@ -15,5 +16,21 @@ class RenderPhoto(Task, type="photos.RenderPhoto", key="photo_id"):
     photo_id: UUID
 
 
+class ReprocessPhotos(Task, type="photos.ReprocessPhotos"):
+    """Queue a batch of photos again: those in these states, uploaded ``before`` a moment, whose id follows ``after``.
+
+    Each batch ends by ordering the next one in the same transaction, so that none is done twice and none is left out.
+    """
+
+    upid: str | None = None
+    statuses: tuple[str, ...]
+    before: datetime
+    after: UUID | None = None
+
+
 class ForgetAnswers(Task, type="photos.ForgetAnswers"):
     """Remove the answers kept for idempotency keys that have expired."""
+
+
+class SweepUploads(Task, type="photos.SweepUploads"):
+    """Remove direct uploads that were never completed."""

@@ -11,13 +11,16 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
+from trenza.chassis.contract import Value
 from trenza.services.images.contract import Location
 from trenza.services.photos.contract import InvalidField, InvalidUpid, Stage
 
 __all__ = [
     "DESCRIPTION_LIMIT",
+    "DirectUpload",
     "State",
     "Step",
+    "UploadDetails",
     "clean_filename",
     "engine_wait",
     "in_zone",
@@ -36,7 +39,7 @@ __all__ = [
 # --- states -------------------------------------------------------------------------------------------------------------------
 
 State = Literal["queued", "processing", "completed", "failed", "deleted"]
-Step = Literal["begin", "put_back", "complete", "fail", "retry", "delete"]
+Step = Literal["begin", "put_back", "complete", "fail", "retry", "requeue", "requeue_begun", "renew", "delete"]
 
 _STEPS: Final[dict[Step, tuple[tuple[State, ...], State]]] = {
     # "processing" is an origin of "begin" because the process that began before may have died.
@@ -46,6 +49,11 @@ _STEPS: Final[dict[Step, tuple[tuple[State, ...], State]]] = {
     "complete": (("processing",), "completed"),
     "fail": (("processing",), "failed"),
     "retry": (("failed",), "queued"),
+    # Another task for a photo that has none that would still run; it stays where it is.
+    "requeue": (("queued",), "queued"),
+    "requeue_begun": (("processing",), "processing"),
+    # All of its versions anew; those it has stay until then.
+    "renew": (("completed",), "queued"),
     "delete": (("queued", "processing", "completed", "failed"), "deleted"),
 }
 
@@ -67,6 +75,33 @@ def engine_wait(age: timedelta) -> float:
     photos waiting costs each of them one look a minute.
     """
     return min(60.0, max(1.0, age.total_seconds() / 10))
+
+
+# --- uploads ------------------------------------------------------------------------------------------------------------------
+
+
+class UploadDetails(Value):
+    """What an upload says about its files, read and valid."""
+
+    upid: str
+    stage: Stage | None = None
+    description: str | None = None
+    taken_at: datetime | None = None
+    location: Location | None = None
+
+
+class DirectUpload(Value):
+    """A file that somebody was promised to put into the object store under ``key``; ``photo_id`` is what it has become."""
+
+    id: UUID
+    filename: str
+    bytes: int
+    sha256: str | None
+    key: str
+    details: UploadDetails
+    created_by: str
+    expires_at: datetime
+    photo_id: UUID | None = None
 
 
 # --- names of objects and files -----------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class PhotosSettings(BaseSettings):
     """The longest that ``Prefer: wait=N`` makes an answer wait."""
     link_seconds: int = Field(3600, ge=1, le=7 * 24 * 3600)
     """How long a signed link to an object works."""
+    upload_seconds: int = Field(3600, ge=60, le=24 * 3600)
+    """How long the link of a direct upload takes its file."""
     timezone: str = "UTC"
     """The zone of moments that name none: those of cameras (EXIF seldom says) and those given without an offset."""
 

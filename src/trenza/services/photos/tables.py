@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer,
 
 from trenza.chassis.data.types import UtcDateTime
 
-__all__ = ["maintenance", "metadata", "photos"]
+__all__ = ["maintenance", "metadata", "photos", "uploads"]
 
 metadata = MetaData()
 
@@ -65,3 +65,18 @@ maintenance = Table(
     Column("changed_at", UtcDateTime, nullable=False),
     Column("changed_by", String(255), nullable=False),
 )
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("filename", String(255), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64)),
+    Column("key", String(255), nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("photo_id", Uuid),
+)
+Index("uploads_by_expiry", uploads.c.expires_at)

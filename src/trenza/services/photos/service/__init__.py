@@ -24,12 +24,14 @@ from trenza.services.photos.contract import (
     VersionNotReady,
 )
 from trenza.services.photos.messages import RenderPhoto
+from trenza.services.photos.service.direct_uploads import DirectUploads
 from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
-from trenza.services.photos.service.uploads import Accepted, IncomingFile, UploadDetails, Uploads
+from trenza.services.photos.service.reprocessing import Reprocess
+from trenza.services.photos.service.uploads import Accepted, IncomingFile, Uploads
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
 
-__all__ = ["Accepted", "IncomingFile", "PhotosService", "Processing", "UploadDetails", "Uploads"]
+__all__ = ["Accepted", "DirectUploads", "IncomingFile", "PhotosService", "Processing", "Uploads"]
 
 
 class PhotosService(Photos):
@@ -39,9 +41,11 @@ class PhotosService(Photos):
         self.settings = resources.settings
         self.blobs = resources.blobs
         self.uploads = Uploads(resources)
+        self.direct_uploads = DirectUploads(resources, self.uploads)
         self.idempotency = Idempotency(resources.database, resources.clock)
         self.processing = Processing(resources)
         self.maintenance = MaintenanceMode(resources)
+        self.reprocess = Reprocess(resources)
         self._database = resources.database
         self._tasks = resources.tasks
         self._clock = resources.clock
@@ -79,7 +83,7 @@ class PhotosService(Photos):
     async def retry_photo(self, *, photo_id: UUID) -> Photo:
         """Queue a failed photo again."""
         async with self._database.work() as work:
-            task_id = await work.enqueue(RenderPhoto(photo_id=photo_id))
+            task_id = await work.enqueue(RenderPhoto(photo_id=photo_id), unique_key=str(photo_id))
             photo = await store.retry(work, photo_id, render_task=task_id)
             if photo is None:  # leaving by an exception takes the task back as well
                 found = await store.find(work.connection, photo_id)

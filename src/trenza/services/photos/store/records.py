@@ -1,4 +1,4 @@
-"""All the SQL of photos; gives and takes contract values, never rows."""
+"""The records of photos: added, found, listed, and taken from state to state."""
 
 from __future__ import annotations
 
@@ -7,35 +7,34 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Update, and_, insert, literal_column, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trenza.chassis.data import UnitOfWork
 from trenza.services.images.contract import Location
-from trenza.services.photos.contract import Maintenance, Photo, PhotoFailure, PhotoFilter, PhotoPage, PhotoPosition, PhotoVersion
+from trenza.services.photos.contract import Photo, PhotoFailure, PhotoFilter, PhotoPage, PhotoPosition, PhotoVersion
 from trenza.services.photos.rules import Step, origins_of, target_of
-from trenza.services.photos.tables import maintenance, photos
+from trenza.services.photos.tables import photos
 
 __all__ = [
+    "VISIBLE",
     "SameBytesExist",
     "add",
     "begin",
     "complete",
     "fail",
     "find",
-    "find_maintenance",
     "find_same_bytes",
     "hide",
-    "keep_maintenance",
     "page",
     "put_back",
     "retry",
     "status_of",
+    "step_statement",
 ]
 
 # Written out, not bound: SQLite and PostgreSQL use the partial indexes only where they can see the condition.
-_VISIBLE: Final = photos.c.status != literal_column("'deleted'")
+VISIBLE: Final = photos.c.status != literal_column("'deleted'")
 
 
 class SameBytesExist(Exception):
@@ -54,12 +53,12 @@ async def add(work: UnitOfWork, photo: Photo) -> None:
 
 async def find(connection: AsyncConnection, photo_id: UUID) -> Photo | None:
     """A visible photo."""
-    return await _first(connection, and_(photos.c.id == photo_id, _VISIBLE))
+    return await _first(connection, and_(photos.c.id == photo_id, VISIBLE))
 
 
 async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str) -> Photo | None:
     """The visible photo of a project with these bytes."""
-    return await _first(connection, and_(photos.c.upid == upid, photos.c.sha256 == sha256, _VISIBLE))
+    return await _first(connection, and_(photos.c.upid == upid, photos.c.sha256 == sha256, VISIBLE))
 
 
 async def status_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
@@ -102,17 +101,18 @@ async def retry(work: UnitOfWork, photo_id: UUID, *, render_task: UUID) -> Photo
 
 async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> str | None:
     """Delete a photo softly and return its UPID; None when it is not visible."""
-    statement = _step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid)
+    statement = step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid)
     return (await work.execute(statement)).scalar_one_or_none()
 
 
 async def _step(work: UnitOfWork, photo_id: UUID, step: Step, **columns: Any) -> Photo | None:
     """Take a step, from any state that allows it, and return the photo as it is now; None when its state does not allow it."""
-    row = (await work.execute(_step_statement(photo_id, step, columns).returning(*photos.c))).one_or_none()
+    row = (await work.execute(step_statement(photo_id, step, columns).returning(*photos.c))).one_or_none()
     return None if row is None else _photo(row)
 
 
-def _step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Update:
+def step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Update:
+    """The statement that takes a photo one step further, if its state allows it."""
     return (
         update(photos)
         .where(photos.c.id == photo_id, photos.c.status.in_(origins_of(step)))
@@ -122,7 +122,7 @@ def _step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Upda
 
 async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoPosition | None, limit: int) -> PhotoPage:
     """The photos that match, newest first, by keyset: a page costs the same however deep it lies."""
-    wanted: list[ColumnElement[bool]] = [_VISIBLE]
+    wanted: list[ColumnElement[bool]] = [VISIBLE]
     for column, value in ((photos.c.upid, matching.upid), (photos.c.stage, matching.stage), (photos.c.status, matching.status)):
         if value is not None:
             wanted.append(column == value)
@@ -141,20 +141,6 @@ async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoP
 def _is_older(created_at: datetime, photo_id: UUID) -> ColumnElement[bool]:
     same_moment = and_(photos.c.created_at == created_at, photos.c.id < photo_id)
     return and_(photos.c.created_at <= created_at, or_(photos.c.created_at < created_at, same_moment))
-
-
-async def find_maintenance(connection: AsyncConnection) -> Maintenance | None:
-    """The maintenance mode as it was last switched; None before the first time."""
-    row = (await connection.execute(select(maintenance))).one_or_none()
-    return None if row is None else Maintenance.model_validate({name: getattr(row, name) for name in Maintenance.model_fields})
-
-
-async def keep_maintenance(work: UnitOfWork, state: Maintenance) -> None:
-    """Store the maintenance mode; the last one wins."""
-    dialect: Any = sqlite if work.connection.dialect.name == "sqlite" else postgresql
-    values = state.model_dump()
-    statement = dialect.insert(maintenance).values(id=1, **values)
-    await work.execute(statement.on_conflict_do_update(index_elements=[maintenance.c.id], set_=values))
 
 
 async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Photo | None:
