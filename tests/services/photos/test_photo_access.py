@@ -18,7 +18,10 @@ NEEDED = {
     ("HEAD", "/api/photos/{id}/small"): ("public", 200),
     ("GET", "/api/photos"): ("viewer", 200),
     ("GET", "/api/photos/{id}"): ("viewer", 200),
+    ("GET", "/api/photos/{id}/events"): ("viewer", 200),
     ("GET", "/api/projects/UP-1/photos"): ("viewer", 200),
+    ("GET", "/api/projects/UP-1/photos.zip"): ("viewer", 200),
+    ("GET", "/api/projects/UP-1/photos.zip?version=original"): ("editor", 200),
     ("GET", "/api/photos/{id}/original"): ("editor", 200),
     ("HEAD", "/api/photos/{id}/original"): ("editor", 200),
     ("POST", "/api/photos/upload"): ("editor", 415),  # past the door, and refused for having no form

@@ -24,6 +24,7 @@ from trenza.services.photos.contract import (
     VersionNotReady,
 )
 from trenza.services.photos.messages import RenderPhoto
+from trenza.services.photos.service.changes import Changes
 from trenza.services.photos.service.direct_uploads import DirectUploads
 from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
@@ -43,9 +44,10 @@ class PhotosService(Photos):
         self.uploads = Uploads(resources)
         self.direct_uploads = DirectUploads(resources, self.uploads)
         self.idempotency = Idempotency(resources.database, resources.clock)
-        self.processing = Processing(resources)
+        self.changes = Changes(resources)
+        self.processing = Processing(resources, self.changes)
         self.maintenance = MaintenanceMode(resources)
-        self.reprocess = Reprocess(resources)
+        self.reprocess = Reprocess(resources, self.changes)
         self._database = resources.database
         self._tasks = resources.tasks
         self._clock = resources.clock
@@ -76,6 +78,7 @@ class PhotosService(Photos):
         async with self._database.work() as work:
             upid = await store.hide(work, photo_id, at=self._clock.now())
             if upid is not None:
+                self.changes.announce(work, photo_id)
                 await work.publish(PhotoDeleted(photo_id=photo_id, upid=upid, deleted_by=current_context().principal.subject))
             elif await store.status_of(work.connection, photo_id) is None:
                 raise PhotoNotFound("there is no photo with this id")
@@ -91,6 +94,7 @@ class PhotosService(Photos):
                     raise PhotoNotFound("there is no photo with this id, or it has been deleted")
                 detail = f"this photo is {found.status}; only a failed one can be retried"
                 raise NotRetryable(detail, photo_status=found.status)
+            self.changes.announce(work, photo_id)
         return photo
 
     async def settled(self, photo: Photo, *, timeout: float) -> Photo:

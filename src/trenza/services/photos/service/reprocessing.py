@@ -9,6 +9,7 @@ from trenza.chassis.service import Resources
 from trenza.services.photos import store
 from trenza.services.photos.contract import Reprocessing, Status
 from trenza.services.photos.messages import RenderPhoto, ReprocessPhotos
+from trenza.services.photos.service.changes import Changes
 from trenza.services.photos.settings import PhotosSettings
 
 __all__ = ["Reprocess"]
@@ -22,7 +23,8 @@ _BACKGROUND: Final = -1
 class Reprocess:
     """Queues photos again, in batches, in the background."""
 
-    def __init__(self, resources: Resources[PhotosSettings]) -> None:
+    def __init__(self, resources: Resources[PhotosSettings], changes: Changes) -> None:
+        self._changes = changes
         self._database = resources.database
         self._clock = resources.clock
 
@@ -42,6 +44,7 @@ class Reprocess:
             task = RenderPhoto(photo_id=photo_id)
             # Under its key, a task that is still going to run is not doubled.
             task_id = await work.enqueue(task, priority=_BACKGROUND, unique_key=str(photo_id))
+            self._changes.announce(work, photo_id)
             queued += await store.requeue(work, photo_id, status, render_task=task_id)
         if len(batch) == _BATCH:
             await work.enqueue(order.model_copy(update={"after": batch[-1][0]}), priority=_BACKGROUND)
