@@ -6,8 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from trenza.chassis.contract import Task
+from trenza.services.photos.contract import PhotoFailure, PhotoVersion
 
-__all__ = ["ForgetAnswers", "RenderPhoto", "ReprocessPhotos", "SweepUploads"]
+__all__ = ["CallBack", "ForgetAnswers", "RenderPhoto", "ReprocessPhotos", "SweepUploads"]
 
 
 class RenderPhoto(Task, type="photos.RenderPhoto", key="photo_id"):
@@ -26,6 +27,19 @@ class ReprocessPhotos(Task, type="photos.ReprocessPhotos"):
     statuses: tuple[str, ...]
     before: datetime
     after: UUID | None = None
+
+
+class CallBack(Task, type="photos.CallBack", key="photo_id"):
+    """Tell a URL what became of a photo; in order for each photo."""
+
+    photo_id: UUID
+    upid: str
+    url: str
+    event: str
+    status: str
+    occurred_at: datetime
+    versions: tuple[PhotoVersion, ...] = ()
+    error: PhotoFailure | None = None
 
 
 class ForgetAnswers(Task, type="photos.ForgetAnswers"):

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -28,6 +29,7 @@ __all__ = [
     "object_key",
     "origins_of",
     "read_bound",
+    "read_callback",
     "read_description",
     "read_location",
     "read_moment",
@@ -88,6 +90,7 @@ class UploadDetails(Value):
     description: str | None = None
     taken_at: datetime | None = None
     location: Location | None = None
+    callback_url: str | None = None
 
 
 class DirectUpload(Value):
@@ -174,6 +177,7 @@ def kind_of_file(head: bytes) -> tuple[str, str] | None:
 # --- fields of a form or a query ----------------------------------------------------------------------------------------------
 
 DESCRIPTION_LIMIT = 2000
+CALLBACK_LIMIT = 2000
 _STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 _EARLIEST = datetime(1826, 1, 1, tzinfo=UTC)  # no photograph is older
 _LATITUDE_NAMES: Final = ("latitude", "lat")
@@ -260,6 +264,24 @@ def read_location(text: str | None) -> Location | None:
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):  # noqa: PLR2004 - the sphere's own figures
         raise _no_location("location lies outside of the Earth: latitude goes from -90 to 90, longitude from -180 to 180")
     return Location(latitude=latitude, longitude=longitude)
+
+
+def read_callback(text: str | None) -> str | None:
+    """The URL to tell, None when empty, or `InvalidField`. Which addresses may be reached is judged when it is told."""
+    if not text or not text.strip():
+        return None
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or len(url) > CALLBACK_LIMIT or not (url.isascii() and url.isprintable()) or set(url) & set(' "<>\\^`{|}'):
+        raise InvalidField(
+            "callback_url is not an absolute http(s) URL without user and password",
+            **_hint("callback_url", f"http(s)://, 1..{CALLBACK_LIMIT}", "write it like https://example.org/hooks/photos"),
+        )
+    return url
 
 
 def _json_pair(text: str) -> list[float]:

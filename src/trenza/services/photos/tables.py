@@ -37,6 +37,7 @@ photos = Table(
     Column("original_key", String(255), nullable=False),
     Column("render_task", Uuid, nullable=False),
     Column("versions", JSON, nullable=False),
+    Column("callback_url", Text),
 )
 
 _VISIBLE = text("status <> 'deleted'")

@@ -88,6 +88,8 @@ class Photo(Value):
     original_key: str
     render_task: UUID
     versions: tuple[PhotoVersion, ...] = ()
+    callback_url: str | None = None
+    """Who is told when the photo is completed, has failed or is deleted."""
 
 
 class PhotoPosition(Value):

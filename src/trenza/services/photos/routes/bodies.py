@@ -101,7 +101,7 @@ async def photo_body(photo: Photo, photos: PhotosService, *, with_original: bool
     """The public form of a photo. The link to the original is given to those who may have it."""
     original = await photos.link(photo.original_key, download_name=photo.filename) if with_original else None
     return PhotoBody(
-        **photo.model_dump(exclude={"original_key", "render_task", "versions", "location", "error"}),
+        **photo.model_dump(exclude={"original_key", "render_task", "versions", "location", "error", "callback_url"}),
         location=photo.location,
         error=photo.error,
         original=OriginalBody(url=original),

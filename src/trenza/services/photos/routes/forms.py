@@ -18,8 +18,8 @@ from trenza.services.photos.service import IncomingFile
 __all__ = ["UPLOAD_FORM", "DetailsOrder", "incoming", "read_details", "read_form"]
 
 _FILE: Final = "file"
-_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location")
-_CALLBACK: Final = "callback_url"
+_CALLBACK_WORDS: Final = "Gets a signed POST when the photo is completed, has failed or is deleted (docs/webhooks.md)."
+_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location", "callback_url")
 
 
 def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
@@ -27,14 +27,7 @@ def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
 
     A field that nobody reads is refused, not skipped: a misspelt ``stage`` would be lost without anybody noticing.
     """
-    if form.fields.get(_CALLBACK):
-        raise InvalidField(
-            "callback_url is not supported yet, and a photo whose callback never comes would be a trap",
-            field=_CALLBACK,
-            limit="not supported",
-            remedy="leave it out; ask GET /api/photos/{id}, or send the header Prefer: wait=30",
-        )
-    for name in form.fields.keys() - {*_FIELDS, _CALLBACK}:
+    for name in form.fields.keys() - set(_FIELDS):
         known = ", ".join((_FILE, *_FIELDS))
         raise InvalidField(
             f"there is no field {name[:64]!r}", field=name[:64], limit=known, remedy="correct its name or leave it out"
@@ -56,6 +49,7 @@ def read_details(fields: Mapping[str, str | None], zone: tzinfo) -> UploadDetail
         description=rules.read_description(fields.get("description")),
         taken_at=rules.read_moment(fields.get("taken_at"), field="taken_at", zone=zone),
         location=rules.read_location(fields.get("location")),
+        callback_url=rules.read_callback(fields.get("callback_url")),
     )
 
 
@@ -69,6 +63,7 @@ class DetailsOrder(BaseModel):
     description: str | None = Field(None, description=f"At most {rules.DESCRIPTION_LIMIT} characters.")
     taken_at: str | None = Field(None, description="When it was taken, ISO 8601; wins over the camera's.")
     location: Location | str | None = Field(None, description="`lat,lon`, or an object; wins over the camera's.")
+    callback_url: str | None = Field(None, description=_CALLBACK_WORDS)
     filename: str | None = Field(None, description="What the file is called.")
 
     def details(self, zone: tzinfo) -> UploadDetails:
@@ -112,6 +107,7 @@ UPLOAD_FORM: Final[dict[str, Any]] = {
                             "example": "3.4516,-76.5320",
                             "description": "`lat,lon`, or a JSON object with latitude and longitude; wins over the camera's.",
                         },
+                        "callback_url": {"type": "string", "format": "uri", "description": _CALLBACK_WORDS},
                     },
                 },
             }

@@ -30,6 +30,7 @@ from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
 from trenza.services.photos.service.reprocessing import Reprocess
 from trenza.services.photos.service.uploads import Accepted, IncomingFile, Uploads
+from trenza.services.photos.service.webhooks import Webhooks
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
 
 __all__ = ["Accepted", "DirectUploads", "IncomingFile", "PhotosService", "Processing", "Uploads"]
@@ -45,7 +46,8 @@ class PhotosService(Photos):
         self.direct_uploads = DirectUploads(resources, self.uploads)
         self.idempotency = Idempotency(resources.database, resources.clock)
         self.changes = Changes(resources)
-        self.processing = Processing(resources, self.changes)
+        self.webhooks = Webhooks(resources)
+        self.processing = Processing(resources, self.changes, self.webhooks)
         self.maintenance = MaintenanceMode(resources)
         self.reprocess = Reprocess(resources, self.changes)
         self._database = resources.database
@@ -76,8 +78,10 @@ class PhotosService(Photos):
     async def delete_photo(self, *, photo_id: UUID) -> None:
         """Hide a photo from everybody; nothing happens when that was done before."""
         async with self._database.work() as work:
-            upid = await store.hide(work, photo_id, at=self._clock.now())
-            if upid is not None:
+            hidden = await store.hide(work, photo_id, at=self._clock.now())
+            if hidden is not None:
+                upid, callback_url = hidden
+                await self.webhooks.deleted(work, photo_id, upid, callback_url)
                 self.changes.announce(work, photo_id)
                 await work.publish(PhotoDeleted(photo_id=photo_id, upid=upid, deleted_by=current_context().principal.subject))
             elif await store.status_of(work.connection, photo_id) is None:

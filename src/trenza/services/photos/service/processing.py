@@ -13,6 +13,7 @@ from trenza.services.images.contract import Images, Rendered, Rendition
 from trenza.services.photos import counters, rules, store
 from trenza.services.photos.contract import Photo, PhotoCompleted, PhotoFailed, PhotoFailure, PhotoVersion
 from trenza.services.photos.service.changes import Changes
+from trenza.services.photos.service.webhooks import Webhooks
 from trenza.services.photos.settings import PhotosSettings
 
 __all__ = ["Processing"]
@@ -24,7 +25,8 @@ _COMPLETED_MEMBERS: Final = PhotoCompleted.model_fields.keys() - {"photo_id"}
 class Processing:
     """Keeps a photo's record while its versions are made."""
 
-    def __init__(self, resources: Resources[PhotosSettings], changes: Changes) -> None:
+    def __init__(self, resources: Resources[PhotosSettings], changes: Changes, webhooks: Webhooks) -> None:
+        self._webhooks = webhooks
         self._changes = changes
         self._presets = resources.settings.presets
         self._zone: ZoneInfo = resources.settings.zone
@@ -69,6 +71,7 @@ class Processing:
         if not await store.complete(work, photo):
             return False
         await work.publish(PhotoCompleted(photo_id=photo.id, **photo.model_dump(include=_COMPLETED_MEMBERS)))
+        await self._webhooks.completed(work, photo)
         self._changes.announce(work, photo.id)
         work.on_commit(counters.completed.inc)
         return True
@@ -78,6 +81,7 @@ class Processing:
         failure = PhotoFailure(code=refusal.code, detail=refusal.detail)
         if await store.fail(work, photo.id, failure):
             await work.publish(PhotoFailed(photo_id=photo.id, upid=photo.upid, failure=failure))
+            await self._webhooks.failed(work, photo, failure)
             self._changes.announce(work, photo.id)
             work.on_commit(counters.failed.inc)
 

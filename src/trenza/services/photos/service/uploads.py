@@ -87,6 +87,7 @@ class Uploads:
             taken_at=details.taken_at,
             location=details.location,
             description=details.description,
+            callback_url=details.callback_url,
             uploaded_by=current_context().principal.subject,
             created_at=self._clock.now(),
             original_key=key,

@@ -99,10 +99,11 @@ async def retry(work: UnitOfWork, photo_id: UUID, *, render_task: UUID) -> Photo
     return await _step(work, photo_id, "retry", render_task=render_task, error_code=None, error_detail=None)
 
 
-async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> str | None:
-    """Delete a photo softly and return its UPID; None when it is not visible."""
-    statement = step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid)
-    return (await work.execute(statement)).scalar_one_or_none()
+async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> tuple[str, str | None] | None:
+    """Delete a photo softly and return its UPID and its callback URL; None when it is not visible."""
+    statement = step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid, photos.c.callback_url)
+    row = (await work.execute(statement)).one_or_none()
+    return None if row is None else (row.upid, row.callback_url)
 
 
 async def _step(work: UnitOfWork, photo_id: UUID, step: Step, **columns: Any) -> Photo | None:
