@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from trenza.chassis.contract import Value
 from trenza.services.images.contract import Location
-from trenza.services.photos.contract import InvalidField, InvalidUpid, Stage
+from trenza.services.photos.contract import InvalidField, InvalidUpid, Photo, PhotoVersion, Stage
 
 __all__ = [
     "DESCRIPTION_LIMIT",
@@ -22,6 +22,7 @@ __all__ = [
     "State",
     "Step",
     "UploadDetails",
+    "VariantType",
     "clean_filename",
     "engine_wait",
     "in_zone",
@@ -36,6 +37,7 @@ __all__ = [
     "read_stage",
     "read_upid",
     "target_of",
+    "variant_key",
 ]
 
 # --- states -------------------------------------------------------------------------------------------------------------------
@@ -109,6 +111,9 @@ class DirectUpload(Value):
 
 # --- names of objects and files -----------------------------------------------------------------------------------------------
 
+VariantType = Literal["image/webp", "image/avif"]
+"""What versions are made into besides JPEG."""
+
 _UPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Limits are written without words: they are shown in every language.
 _UPID_LIMIT = "1..64: A-Z a-z 0-9 - _"
@@ -130,6 +135,12 @@ def read_upid(text: str | None) -> str:
 def object_key(upid: str, photo_id: UUID, name: str, extension: str = "jpg") -> str:
     """Where an object of a photo lies: ``photos/{upid}/{photo_id}/{name}.{extension}``."""
     return f"photos/{upid}/{photo_id}/{name}.{extension}"
+
+
+def variant_key(photo: Photo, version: PhotoVersion, quality: int, extension: str) -> str:
+    """Where a version in another format lies: beside the others, ``{name}-{width}x{height}-q{quality}.{extension}``."""
+    name = f"{version.name}-{version.width}x{version.height}-q{quality}"
+    return object_key(photo.upid, photo.id, name, extension)
 
 
 def clean_filename(name: str | None) -> str:

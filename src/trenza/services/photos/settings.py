@@ -59,6 +59,10 @@ class PhotosSettings(BaseSettings):
     """Key of the HMAC by which receivers of webhooks know them as ours; None: one is made in the data folder."""
     webhook_allow: Annotated[tuple[str, ...], NoDecode] = ()
     """What webhooks may reach although it is not public: host names and networks (``10.0.0.0/8``), separated by commas."""
+    webp_quality: int = Field(75, ge=1, le=100)
+    """Quality of versions that are asked for as WebP."""
+    avif_quality: int = Field(55, ge=1, le=100)
+    """Quality of versions that are asked for as AVIF."""
     timezone: str = "UTC"
     """The zone of moments that name none: those of cameras (EXIF seldom says) and those given without an offset."""
 

@@ -30,6 +30,7 @@ from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
 from trenza.services.photos.service.reprocessing import Reprocess
 from trenza.services.photos.service.uploads import Accepted, IncomingFile, Uploads
+from trenza.services.photos.service.variants import Variants
 from trenza.services.photos.service.webhooks import Webhooks
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
 
@@ -48,6 +49,7 @@ class PhotosService(Photos):
         self.changes = Changes(resources)
         self.webhooks = Webhooks(resources)
         self.processing = Processing(resources, self.changes, self.webhooks)
+        self.variants = Variants(resources)
         self.maintenance = MaintenanceMode(resources)
         self.reprocess = Reprocess(resources, self.changes)
         self._database = resources.database
@@ -112,9 +114,8 @@ class PhotosService(Photos):
         """A URL by which anybody may read this object for a limited time (``TRENZA_PHOTOS_LINK_SECONDS``)."""
         return await self.blobs.signed_url(key, expires_in=self.settings.link_lifetime, download_name=download_name)
 
-    async def version(self, photo_id: UUID, name: str) -> PhotoVersion:
+    def version(self, photo: Photo, name: str) -> PhotoVersion:
         """The stored version of that name. Raises `VersionNotFound`, or `VersionNotReady` while it is being made."""
-        photo = await self.get_photo(photo_id=photo_id)
         for version in photo.versions:
             if version.name == name:
                 return version
