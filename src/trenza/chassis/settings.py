@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, SecretBytes, SecretStr, ValidationErro
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-__all__ = ["CannotStart", "InvalidSettings", "PlatformSettings", "UnsafeSettings", "load_settings"]
+__all__ = ["MINIMUM_SECRET_LENGTH", "CannotStart", "InvalidSettings", "PlatformSettings", "UnsafeSettings", "load_settings"]
 
 S = TypeVar("S", bound=BaseSettings)
 

@@ -230,6 +230,25 @@ def test_all_missing_wiring_is_reported_at_once(settings: PlatformSettings) -> N
     assert "greedy has the route /elsewhere outside of its contract's paths" in said
 
 
+class Porch(Contract, service="porch", paths=("/",)): ...
+
+
+class PorchDesk(Porch):
+    def __init__(self, resources: Resources[Settings]) -> None: ...
+
+
+def test_the_root_is_owned_without_what_lies_below_it(settings: PlatformSettings) -> None:
+    def porch(*paths: str) -> Service:
+        routes = APIRouter()
+        for path in paths:
+            routes.add_api_route(path, lambda: None, dependencies=[public("a test")])
+        return Service(contract=Porch, implementation=PorchDesk, settings=Settings, router=routes)
+
+    assemble((SENDER, RECEIVER, porch("/")), settings)
+    with pytest.raises(WiringError, match="porch has the route /lawn outside"):
+        assemble((SENDER, RECEIVER, porch("/", "/lawn")), settings)
+
+
 def test_a_schedule_without_a_handler_is_reported(settings: PlatformSettings) -> None:
     lonely = replace(RECEIVER, handlers=(), schedules=(Schedule("tick", cron="* * * * *", task=Greet(name="a")),))
     with pytest.raises(WiringError, match="receiver schedules Greet but has no handler for it"):

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings
 
 from trenza import CallFailed, Contract, ContractError, Delivery, Event, Resources, Service, reacts
 from trenza.chassis.auth.tokens import issue_token
+from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.application import assemble
 from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.settings import PlatformSettings
@@ -172,11 +173,18 @@ class Platform:
         found: PhotosService = self.app.state.implementations[PhotosService]
         return found
 
-    def token(self, *scopes: str) -> str:
+    @property
+    def tasks(self) -> Messages:
+        """The tasks of photos."""
+        found: Messages = self.app.state.assembly.messages["photos"]
+        return found
+
+    def token(self, *scopes: str, subject: str = "ana") -> str:
         """A token with these scopes."""
-        if scopes not in self._tokens:
-            self._tokens[scopes] = issue_token(signing_key(self.settings), "ana", scopes, timedelta(hours=1))
-        return self._tokens[scopes]
+        wanted = (subject, *scopes)
+        if wanted not in self._tokens:
+            self._tokens[wanted] = issue_token(signing_key(self.settings), subject, scopes, timedelta(hours=1))
+        return self._tokens[wanted]
 
     async def ask(self, method: str, path: str, *, scopes: tuple[str, ...] | None = None, **options: Any) -> httpx.Response:
         """A request under these scopes, `photos:admin` by default."""

@@ -18,12 +18,21 @@ NEEDED = {
     ("HEAD", "/api/photos/{id}/small"): ("public", 200),
     ("GET", "/api/photos"): ("viewer", 200),
     ("GET", "/api/photos/{id}"): ("viewer", 200),
+    ("GET", "/api/photos/{id}/events"): ("viewer", 200),
     ("GET", "/api/projects/UP-1/photos"): ("viewer", 200),
+    ("GET", "/api/projects/UP-1/photos.zip"): ("viewer", 200),
+    ("GET", "/api/projects/UP-1/photos.zip?version=original"): ("editor", 200),
     ("GET", "/api/photos/{id}/original"): ("editor", 200),
     ("HEAD", "/api/photos/{id}/original"): ("editor", 200),
     ("POST", "/api/photos/upload"): ("editor", 415),  # past the door, and refused for having no form
     ("POST", "/api/photos/{id}/retry"): ("manager", 409),
     ("DELETE", "/api/photos/{id}"): ("manager", 204),
+    ("GET", "/api/photos/maintenance"): ("viewer", 200),
+    ("POST", "/"): ("editor", 422),
+    ("POST", "/api/photos/uploads"): ("editor", 422),
+    ("POST", "/api/photos/uploads/01930000-0000-7000-8000-000000000000/complete"): ("editor", 404),
+    ("POST", "/api/photos/reprocess"): ("manager", 422),
+    ("PUT", "/api/photos/maintenance"): ("admin", 422),  # past the door, and refused for saying nothing
 }
 
 

@@ -43,3 +43,21 @@ def test_an_unknown_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TRENZA_PHOTOS_TIMEZONE", "America/Nowhere")
     with pytest.raises(InvalidSettings, match="America/Bogota"):
         load_settings(PhotosSettings)
+
+
+def test_production_needs_a_secret_for_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for secret, words in ((None, "WEBHOOK_SECRET is not set"), ("short", "WEBHOOK_SECRET is shorter than 32")):
+        if secret is not None:
+            monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_SECRET", secret)
+        [problem] = load_settings(PhotosSettings).unsafe_for_production()
+        assert words in problem
+    monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_SECRET", "x" * 32)
+    assert load_settings(PhotosSettings).unsafe_for_production() == ()
+
+
+def test_what_webhooks_may_reach_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_ALLOW", "hooks.internal, 10.0.0.0/8")
+    assert load_settings(PhotosSettings).webhook_allow == ("hooks.internal", "10.0.0.0/8")
+    monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_ALLOW", "10.0.0.0/99")
+    with pytest.raises(InvalidSettings, match="neither a host name nor a network"):
+        load_settings(PhotosSettings)

@@ -150,7 +150,7 @@ BAD_FIELDS = (
     ({"taken_at": "yesterday"}, "INVALID_FIELD"),
     ({"location": "91,0"}, "INVALID_FIELD"),
     ({"location": "here"}, "INVALID_FIELD"),
-    ({"callback_url": "https://example.org/hook"}, "INVALID_FIELD"),
+    ({"callback_url": "ftp://example.org/hook"}, "INVALID_FIELD"),
     ({"stge": "antes"}, "INVALID_FIELD"),
 )
 

@@ -24,7 +24,8 @@ class Contract(ABC):  # noqa: B024 - the abstract methods are those of each cont
     """The one typed surface of a service; others import it and nothing else.
 
     ``class Payments(Contract, service="payments", paths=("/payment",)): …`` with ``@operation(...)`` above ``@abstractmethod`` on
-    each operation. Parameters are keyword-only and annotated. ``paths`` are the public URL prefixes that the service owns;
+    each operation. Parameters are keyword-only and annotated. ``paths`` are the public URL prefixes that the service owns
+    (``/`` is the root path itself, not what lies below it);
     ``events`` those it announces. Every mistake raises a `TypeError` when the module is imported.
     """
 
@@ -65,7 +66,7 @@ def _check_header(contract: type[Contract], service: str, paths: tuple[str, ...]
     if not isinstance(paths, tuple):
         raise TypeError(f'{name}: paths must be a tuple: paths=("/payment",)')
     for path in paths:
-        if not _PATH.fullmatch(path):
+        if path != "/" and not _PATH.fullmatch(path):
             raise TypeError(f"{name} owns the path {path!r}; write it with a leading and without a trailing slash ('/payment')")
 
 

@@ -54,11 +54,16 @@ def _missing_contracts(services: tuple[Service, ...]) -> Iterator[str]:
 
 def _shared_prefixes(services: tuple[Service, ...]) -> Iterator[str]:
     """Prefixes that two services own, equal or one within the other: routing must never depend on an order."""
-    owned = [(path.rstrip("/"), service.name) for service in services for path in service.contract.paths]
+    owned = [(path, service.name) for service in services for path in service.contract.paths]
     for index, (path, owner) in enumerate(owned):
         for other_path, other in owned[index + 1 :]:
-            if owner != other and (f"{path}/".startswith(f"{other_path}/") or f"{other_path}/".startswith(f"{path}/")):
+            if owner != other and (_lies_in(path, other_path) or _lies_in(other_path, path)):
                 yield f"{owner} owns the path {path} and {other} owns {other_path}: change one of their contracts"
+
+
+def _lies_in(path: str, owned: str) -> bool:
+    """Whether a path is an owned one or below it. Nothing is below the root: who owns ``/`` owns that path alone."""
+    return path == owned or (owned != "/" and path.startswith(f"{owned}/"))
 
 
 def _within(service: Service) -> Iterator[str]:
@@ -76,5 +81,5 @@ def _within(service: Service) -> Iterator[str]:
             yield f"{service.name} schedules {type(schedule.task).__name__} but has no handler for it: add one with @handles"
     for route in iter_route_contexts(service.router.routes) if service.router else ():
         path = route.path
-        if path is not None and not any(f"{path}/".startswith(f"{owned.rstrip('/')}/") for owned in service.contract.paths):
+        if path is not None and not any(_lies_in(path, owned) for owned in service.contract.paths):
             yield f"{service.name} has the route {path} outside of its contract's paths {service.contract.paths}: add its prefix"

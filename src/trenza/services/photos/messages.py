@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from trenza.chassis.contract import Task
+from trenza.services.photos.contract import PhotoFailure, PhotoVersion
 
-__all__ = ["ForgetAnswers", "RenderPhoto"]
+__all__ = ["CallBack", "ForgetAnswers", "RenderPhoto", "ReprocessPhotos", "SweepUploads"]
 
 
 class RenderPhoto(Task, type="photos.RenderPhoto", key="photo_id"):
@@ -15,5 +17,34 @@ class RenderPhoto(Task, type="photos.RenderPhoto", key="photo_id"):
     photo_id: UUID
 
 
+class ReprocessPhotos(Task, type="photos.ReprocessPhotos"):
+    """Queue a batch of photos again: those in these states, uploaded ``before`` a moment, whose id follows ``after``.
+
+    Each batch ends by ordering the next one in the same transaction, so that none is done twice and none is left out.
+    """
+
+    upid: str | None = None
+    statuses: tuple[str, ...]
+    before: datetime
+    after: UUID | None = None
+
+
+class CallBack(Task, type="photos.CallBack", key="photo_id"):
+    """Tell a URL what became of a photo; in order for each photo."""
+
+    photo_id: UUID
+    upid: str
+    url: str
+    event: str
+    status: str
+    occurred_at: datetime
+    versions: tuple[PhotoVersion, ...] = ()
+    error: PhotoFailure | None = None
+
+
 class ForgetAnswers(Task, type="photos.ForgetAnswers"):
     """Remove the answers kept for idempotency keys that have expired."""
+
+
+class SweepUploads(Task, type="photos.SweepUploads"):
+    """Remove direct uploads that were never completed."""

@@ -7,17 +7,22 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import JsonValue
 
+from trenza.chassis.contract import Value
 from trenza.services.images.contract import Location
-from trenza.services.photos.contract import InvalidField, InvalidUpid, Stage
+from trenza.services.photos.contract import InvalidField, InvalidUpid, Photo, PhotoVersion, Stage
 
 __all__ = [
     "DESCRIPTION_LIMIT",
+    "DirectUpload",
     "State",
     "Step",
+    "UploadDetails",
+    "VariantType",
     "clean_filename",
     "engine_wait",
     "in_zone",
@@ -25,18 +30,20 @@ __all__ = [
     "object_key",
     "origins_of",
     "read_bound",
+    "read_callback",
     "read_description",
     "read_location",
     "read_moment",
     "read_stage",
     "read_upid",
     "target_of",
+    "variant_key",
 ]
 
 # --- states -------------------------------------------------------------------------------------------------------------------
 
 State = Literal["queued", "processing", "completed", "failed", "deleted"]
-Step = Literal["begin", "put_back", "complete", "fail", "retry", "delete"]
+Step = Literal["begin", "put_back", "complete", "fail", "retry", "requeue", "requeue_begun", "renew", "delete"]
 
 _STEPS: Final[dict[Step, tuple[tuple[State, ...], State]]] = {
     # "processing" is an origin of "begin" because the process that began before may have died.
@@ -46,6 +53,11 @@ _STEPS: Final[dict[Step, tuple[tuple[State, ...], State]]] = {
     "complete": (("processing",), "completed"),
     "fail": (("processing",), "failed"),
     "retry": (("failed",), "queued"),
+    # Another task for a photo that has none that would still run; it stays where it is.
+    "requeue": (("queued",), "queued"),
+    "requeue_begun": (("processing",), "processing"),
+    # All of its versions anew; those it has stay until then.
+    "renew": (("completed",), "queued"),
     "delete": (("queued", "processing", "completed", "failed"), "deleted"),
 }
 
@@ -69,7 +81,38 @@ def engine_wait(age: timedelta) -> float:
     return min(60.0, max(1.0, age.total_seconds() / 10))
 
 
+# --- uploads ------------------------------------------------------------------------------------------------------------------
+
+
+class UploadDetails(Value):
+    """What an upload says about its files, read and valid."""
+
+    upid: str
+    stage: Stage | None = None
+    description: str | None = None
+    taken_at: datetime | None = None
+    location: Location | None = None
+    callback_url: str | None = None
+
+
+class DirectUpload(Value):
+    """A file that somebody was promised to put into the object store under ``key``; ``photo_id`` is what it has become."""
+
+    id: UUID
+    filename: str
+    bytes: int
+    sha256: str | None
+    key: str
+    details: UploadDetails
+    created_by: str
+    expires_at: datetime
+    photo_id: UUID | None = None
+
+
 # --- names of objects and files -----------------------------------------------------------------------------------------------
+
+VariantType = Literal["image/webp", "image/avif"]
+"""What versions are made into besides JPEG."""
 
 _UPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Limits are written without words: they are shown in every language.
@@ -92,6 +135,12 @@ def read_upid(text: str | None) -> str:
 def object_key(upid: str, photo_id: UUID, name: str, extension: str = "jpg") -> str:
     """Where an object of a photo lies: ``photos/{upid}/{photo_id}/{name}.{extension}``."""
     return f"photos/{upid}/{photo_id}/{name}.{extension}"
+
+
+def variant_key(photo: Photo, version: PhotoVersion, quality: int, extension: str) -> str:
+    """Where a version in another format lies: beside the others, ``{name}-{width}x{height}-q{quality}.{extension}``."""
+    name = f"{version.name}-{version.width}x{version.height}-q{quality}"
+    return object_key(photo.upid, photo.id, name, extension)
 
 
 def clean_filename(name: str | None) -> str:
@@ -139,6 +188,7 @@ def kind_of_file(head: bytes) -> tuple[str, str] | None:
 # --- fields of a form or a query ----------------------------------------------------------------------------------------------
 
 DESCRIPTION_LIMIT = 2000
+CALLBACK_LIMIT = 2000
 _STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 _EARLIEST = datetime(1826, 1, 1, tzinfo=UTC)  # no photograph is older
 _LATITUDE_NAMES: Final = ("latitude", "lat")
@@ -225,6 +275,24 @@ def read_location(text: str | None) -> Location | None:
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):  # noqa: PLR2004 - the sphere's own figures
         raise _no_location("location lies outside of the Earth: latitude goes from -90 to 90, longitude from -180 to 180")
     return Location(latitude=latitude, longitude=longitude)
+
+
+def read_callback(text: str | None) -> str | None:
+    """The URL to tell, None when empty, or `InvalidField`. Which addresses may be reached is judged when it is told."""
+    if not text or not text.strip():
+        return None
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or len(url) > CALLBACK_LIMIT or not (url.isascii() and url.isprintable()) or set(url) & set(' "<>\\^`{|}'):
+        raise InvalidField(
+            "callback_url is not an absolute http(s) URL without user and password",
+            **_hint("callback_url", f"http(s)://, 1..{CALLBACK_LIMIT}", "write it like https://example.org/hooks/photos"),
+        )
+    return url
 
 
 def _json_pair(text: str) -> list[float]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from trenza.chassis.settings import MINIMUM_SECRET_LENGTH
+from trenza.services.photos.webhooks.addresses import Allowed
 
 __all__ = ["ORIGINAL", "PhotosSettings", "Preset"]
 
@@ -50,8 +53,29 @@ class PhotosSettings(BaseSettings):
     """The longest that ``Prefer: wait=N`` makes an answer wait."""
     link_seconds: int = Field(3600, ge=1, le=7 * 24 * 3600)
     """How long a signed link to an object works."""
+    upload_seconds: int = Field(3600, ge=60, le=24 * 3600)
+    """How long the link of a direct upload takes its file."""
+    webhook_secret: SecretStr | None = None
+    """Key of the HMAC by which receivers of webhooks know them as ours; None: one is made in the data folder."""
+    webhook_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """What webhooks may reach although it is not public: host names and networks (``10.0.0.0/8``), separated by commas."""
+    webp_quality: int = Field(75, ge=1, le=100)
+    """Quality of versions that are asked for as WebP."""
+    avif_quality: int = Field(55, ge=1, le=100)
+    """Quality of versions that are asked for as AVIF."""
     timezone: str = "UTC"
     """The zone of moments that name none: those of cameras (EXIF seldom says) and those given without an offset."""
+
+    @field_validator("webhook_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _hosts_and_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        Allowed.of(entries)
+        return entries
 
     @field_validator("timezone")
     @classmethod
@@ -80,3 +104,11 @@ class PhotosSettings(BaseSettings):
     def link_lifetime(self) -> timedelta:
         """How long a signed link works."""
         return timedelta(seconds=self.link_seconds)
+
+    def unsafe_for_production(self) -> tuple[str, ...]:
+        """What production must not start with, each with its remedy."""
+        if self.webhook_secret is None:
+            return ("TRENZA_PHOTOS_WEBHOOK_SECRET is not set: set 32 or more random characters",)
+        if len(self.webhook_secret.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+            return (f"TRENZA_PHOTOS_WEBHOOK_SECRET is shorter than {MINIMUM_SECRET_LENGTH} characters: set a longer random one",)
+        return ()

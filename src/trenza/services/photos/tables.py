@@ -1,12 +1,12 @@
-"""The table of photos."""
+"""The tables of photos."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, Uuid, text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, Uuid, text
 
 from trenza.chassis.data.types import UtcDateTime
 
-__all__ = ["metadata", "photos"]
+__all__ = ["maintenance", "metadata", "photos", "uploads"]
 
 metadata = MetaData()
 
@@ -37,6 +37,7 @@ photos = Table(
     Column("original_key", String(255), nullable=False),
     Column("render_task", Uuid, nullable=False),
     Column("versions", JSON, nullable=False),
+    Column("callback_url", Text),
 )
 
 _VISIBLE = text("status <> 'deleted'")
@@ -53,3 +54,30 @@ Index(
 # The two orders in which lists are read, newest first.
 Index("photos_by_project", photos.c.upid, photos.c.created_at, photos.c.id, sqlite_where=_VISIBLE, postgresql_where=_VISIBLE)
 Index("photos_by_time", photos.c.created_at, photos.c.id, sqlite_where=_VISIBLE, postgresql_where=_VISIBLE)
+
+# One row, number 1, from the first switch on.
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("retry_after_seconds", Integer, nullable=False),
+    Column("message", Text),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(255), nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("filename", String(255), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64)),
+    Column("key", String(255), nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("photo_id", Uuid),
+)
+Index("uploads_by_expiry", uploads.c.expires_at)

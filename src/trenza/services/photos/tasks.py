@@ -6,12 +6,13 @@ import time
 from typing import Final
 
 from trenza.chassis.contract import CallFailed, ContractError
-from trenza.chassis.messages.definitions import Delivery, Postpone, Schedule, handles
+from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, Schedule, handles
 from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.images.contract import ProcessingFailed, ProcessingTimeout
 from trenza.services.photos import counters
-from trenza.services.photos.messages import ForgetAnswers, RenderPhoto
+from trenza.services.photos.messages import CallBack, ForgetAnswers, RenderPhoto, ReprocessPhotos, SweepUploads
 from trenza.services.photos.service import PhotosService
+from trenza.services.photos.webhooks.addresses import AddressForbidden
 
 __all__ = ["HANDLERS", "SCHEDULES"]
 
@@ -54,11 +55,39 @@ async def render_photo(photos: PhotosService, order: RenderPhoto, delivery: Deli
         await processing.discard_versions(photo)
 
 
+@handles(ReprocessPhotos, attempts=25)
+async def reprocess_photos(photos: PhotosService, order: ReprocessPhotos, delivery: Delivery) -> None:
+    """Queue a batch of photos again, and order the next batch."""
+    async with delivery.finish() as work:
+        queued = await photos.reprocess.requeue(work, order)
+    _log.info("photos queued again", photos=queued, upid=order.upid)
+
+
+# Ten attempts within some four hours; then it is a dead letter, which can be redriven.
+@handles(CallBack, attempts=10, timeout=30, concurrency=4, backoff=Backoff(base=2, factor=4, cap=3600))
+async def call_back(photos: PhotosService, order: CallBack, delivery: Delivery) -> None:
+    """Tell a URL what became of a photo. What must not be reached is not tried again."""
+    try:
+        await photos.webhooks.send(order, event_id=delivery.message_id)
+    except AddressForbidden as error:
+        raise Reject(str(error)) from error
+
+
 @handles(ForgetAnswers)
 async def forget_answers(photos: PhotosService, _order: ForgetAnswers, _delivery: Delivery) -> None:
     """Remove the answers kept for idempotency keys that have expired."""
     await photos.idempotency.purge()
 
 
-HANDLERS: Final = (render_photo, forget_answers)
-SCHEDULES: Final = (Schedule("forget-answers", cron="17 3 * * *", task=ForgetAnswers()),)
+@handles(SweepUploads, timeout=600)
+async def sweep_uploads(photos: PhotosService, _order: SweepUploads, _delivery: Delivery) -> None:
+    """Remove direct uploads that were never completed, with what was put for them."""
+    if swept := await photos.direct_uploads.sweep():
+        _log.info("direct uploads swept", uploads=swept)
+
+
+HANDLERS: Final = (render_photo, reprocess_photos, call_back, forget_answers, sweep_uploads)
+SCHEDULES: Final = (
+    Schedule("forget-answers", cron="17 3 * * *", task=ForgetAnswers()),
+    Schedule("sweep-uploads", cron="41 * * * *", task=SweepUploads()),
+)

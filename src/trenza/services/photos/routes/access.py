@@ -12,7 +12,7 @@ from trenza.chassis.context import Principal
 from trenza.chassis.http.provided import provided
 from trenza.services.photos.service import PhotosService
 
-__all__ = ["ORIGINALS", "ROLES", "Editor", "Manager", "Public", "Service", "Viewer", "may_see_originals"]
+__all__ = ["ORIGINALS", "ROLES", "Admin", "Editor", "Manager", "Public", "Service", "Viewer", "may_see_originals"]
 
 ROLES: Final = Roles("photos", ("admin", "manager", "editor", "viewer", "public"))
 """Each includes those after it. public: the versions of a photo whose id is known (for the pages of others). viewer: records,
@@ -26,6 +26,7 @@ Public = Annotated[Principal, requires("photos:public")]
 Viewer = Annotated[Principal, requires("photos:viewer")]
 Editor = Annotated[Principal, requires("photos:editor")]
 Manager = Annotated[Principal, requires("photos:manager")]
+Admin = Annotated[Principal, requires("photos:admin")]
 
 
 def may_see_originals(request: Request, principal: Principal) -> bool:

@@ -11,21 +11,32 @@ from trenza.services.images.contract import Location
 from trenza.services.photos.contract import Photo, PhotoFailure, PhotoVersion, Stage, Status
 from trenza.services.photos.service import PhotosService
 
-__all__ = ["OriginalBody", "PhotoBody", "UploadResult", "UploadResults", "VersionBody", "photo_body"]
+__all__ = [
+    "AnswerBody",
+    "FunctionResult",
+    "OriginalBody",
+    "PhotoBody",
+    "UploadResult",
+    "UploadResults",
+    "VersionBody",
+    "photo_body",
+]
 
 
-class _Body(BaseModel):
+class AnswerBody(BaseModel):
+    """The JSON of an answer."""
+
     # Answers have all their members, always: a client's generated types need no "maybe absent".
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
 
-class OriginalBody(_Body):
+class OriginalBody(AnswerBody):
     """The untouched file."""
 
     url: str | None = Field(description="A signed link that works for a limited time; null below the role `photos:editor`.")
 
 
-class VersionBody(_Body):
+class VersionBody(AnswerBody):
     """A compressed version."""
 
     url: str = Field(description="A signed link that works for a limited time.")
@@ -35,7 +46,7 @@ class VersionBody(_Body):
     media_type: str
 
 
-class PhotoBody(_Body):
+class PhotoBody(AnswerBody):
     """A photo."""
 
     id: UUID
@@ -57,10 +68,19 @@ class PhotoBody(_Body):
     attempts: int = Field(description="How often processing began.")
     error: PhotoFailure | None = Field(description="Why it failed.")
     original: OriginalBody
+    versions: dict[str, VersionBody] = Field(description="By name; empty until it is completed for the first time.")
+
+
+class FunctionResult(AnswerBody):
+    """What the function URL answers."""
+
+    photo_id: UUID
+    upid: str
+    status: Status
     versions: dict[str, VersionBody] = Field(description="By name; empty until completed.")
 
 
-class UploadResult(_Body):
+class UploadResult(AnswerBody):
     """What became of one of several files: `photo`, or the `problem` (RFC 9457) that kept it from being one."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
@@ -71,7 +91,7 @@ class UploadResult(_Body):
     problem: dict[str, object] | None = None
 
 
-class UploadResults(_Body):
+class UploadResults(AnswerBody):
     """One result for each file, in the order in which they were sent."""
 
     results: list[UploadResult]
@@ -81,7 +101,7 @@ async def photo_body(photo: Photo, photos: PhotosService, *, with_original: bool
     """The public form of a photo. The link to the original is given to those who may have it."""
     original = await photos.link(photo.original_key, download_name=photo.filename) if with_original else None
     return PhotoBody(
-        **photo.model_dump(exclude={"original_key", "render_task", "versions", "location", "error"}),
+        **photo.model_dump(exclude={"original_key", "render_task", "versions", "location", "error", "callback_url"}),
         location=photo.location,
         error=photo.error,
         original=OriginalBody(url=original),

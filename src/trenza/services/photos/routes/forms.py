@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, Final, get_args
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from trenza.chassis.http.uploads import ReceivedFile, ReceivedForm
+from trenza.services.images.contract import Location
 from trenza.services.photos import rules
 from trenza.services.photos.contract import FileMissing, InvalidField, Stage
-from trenza.services.photos.service import IncomingFile, UploadDetails
+from trenza.services.photos.rules import UploadDetails
+from trenza.services.photos.service import IncomingFile
 
-__all__ = ["UPLOAD_FORM", "incoming", "read_form"]
+__all__ = ["UPLOAD_FORM", "DetailsOrder", "incoming", "read_details", "read_form"]
 
 _FILE: Final = "file"
-_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location")
-_CALLBACK: Final = "callback_url"
+_CALLBACK_WORDS: Final = "Gets a signed POST when the photo is completed, has failed or is deleted (docs/webhooks.md)."
+_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location", "callback_url")
 
 
 def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
@@ -22,14 +27,7 @@ def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
 
     A field that nobody reads is refused, not skipped: a misspelt ``stage`` would be lost without anybody noticing.
     """
-    if form.fields.get(_CALLBACK):
-        raise InvalidField(
-            "callback_url is not supported yet, and a photo whose callback never comes would be a trap",
-            field=_CALLBACK,
-            limit="not supported",
-            remedy="leave it out; ask GET /api/photos/{id}, or send the header Prefer: wait=30",
-        )
-    for name in form.fields.keys() - {*_FIELDS, _CALLBACK}:
+    for name in form.fields.keys() - set(_FIELDS):
         known = ", ".join((_FILE, *_FIELDS))
         raise InvalidField(
             f"there is no field {name[:64]!r}", field=name[:64], limit=known, remedy="correct its name or leave it out"
@@ -40,13 +38,38 @@ def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
             raise InvalidField(f"a file came in the field {file.field[:64]!r}", field=file.field[:64], limit=_FILE, remedy=remedy)
     if not form.files:
         raise FileMissing("the form holds no file", field=_FILE, limit="at least one", remedy="send a photo in the field 'file'")
+    return read_details(form.fields, zone)
+
+
+def read_details(fields: Mapping[str, str | None], zone: tzinfo) -> UploadDetails:
+    """What is said about the photos of an upload. Raises `InvalidField` for the first field that is not acceptable."""
     return UploadDetails(
-        upid=rules.read_upid(form.fields.get("upid")),
-        stage=rules.read_stage(form.fields.get("stage")),
-        description=rules.read_description(form.fields.get("description")),
-        taken_at=rules.read_moment(form.fields.get("taken_at"), field="taken_at", zone=zone),
-        location=rules.read_location(form.fields.get("location")),
+        upid=rules.read_upid(fields.get("upid")),
+        stage=rules.read_stage(fields.get("stage")),
+        description=rules.read_description(fields.get("description")),
+        taken_at=rules.read_moment(fields.get("taken_at"), field="taken_at", zone=zone),
+        location=rules.read_location(fields.get("location")),
+        callback_url=rules.read_callback(fields.get("callback_url")),
     )
+
+
+class DetailsOrder(BaseModel):
+    """What is said about a photo that comes in another way than by a form: the same fields, as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    upid: str = Field(description="1 to 64 of letters, digits, `-` and `_`.", examples=["UNP-1978"])
+    stage: str | None = Field(None, description="`antes`, `durante` or `despues`.")
+    description: str | None = Field(None, description=f"At most {rules.DESCRIPTION_LIMIT} characters.")
+    taken_at: str | None = Field(None, description="When it was taken, ISO 8601; wins over the camera's.")
+    location: Location | str | None = Field(None, description="`lat,lon`, or an object; wins over the camera's.")
+    callback_url: str | None = Field(None, description=_CALLBACK_WORDS)
+    filename: str | None = Field(None, description="What the file is called.")
+
+    def details(self, zone: tzinfo) -> UploadDetails:
+        """The same, read. Raises `InvalidField`."""
+        place = self.location.model_dump_json() if isinstance(self.location, Location) else self.location
+        return read_details({**self.model_dump(exclude={"location"}), "location": place}, zone)
 
 
 def incoming(file: ReceivedFile) -> IncomingFile:
@@ -84,6 +107,7 @@ UPLOAD_FORM: Final[dict[str, Any]] = {
                             "example": "3.4516,-76.5320",
                             "description": "`lat,lon`, or a JSON object with latitude and longitude; wins over the camera's.",
                         },
+                        "callback_url": {"type": "string", "format": "uri", "description": _CALLBACK_WORDS},
                     },
                 },
             }

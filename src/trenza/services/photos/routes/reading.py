@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import PurePosixPath
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from trenza.chassis.auth.permissions import ScopeMissing
 from trenza.chassis.http.content import respond_with_blob
+from trenza.chassis.http.negotiation import preferred_type
 from trenza.chassis.http.pages import InvalidCursor, Page, PageCursor, PageLimit, decode_cursor, encode_cursor, link_to_next
 from trenza.services.photos import rules
 from trenza.services.photos.contract import PhotoFilter, PhotoPosition, Stage, Status
@@ -27,6 +29,7 @@ __all__ = ["router"]
 
 router = APIRouter()
 
+_ON_REQUEST: Final[tuple[rules.VariantType, ...]] = ("image/avif", "image/webp")
 _UPID = Annotated[str, PathParameter(description="1 to 64 of letters, digits, `-` and `_`.")]
 
 
@@ -92,7 +95,10 @@ async def get_photo(request: Request, photos: Service, principal: Viewer, photo_
     response_class=Response,
     summary="A version of a photo",
     responses={
-        200: {"content": {"image/jpeg": {}}, "description": "The image, with ETag; ranges and conditions are honoured."},
+        200: {
+            "content": {"image/jpeg": {}, "image/webp": {}, "image/avif": {}},
+            "description": "The image, with ETag; ranges and conditions are honoured.",
+        },
         206: {"description": "The range that was asked for."},
         304: {"description": "The client has it already."},
         **documented_problems(401, 403, 404, 409, 416, 422),
@@ -105,20 +111,30 @@ async def get_version(
     photo_id: UUID,
     version: Annotated[str, PathParameter(description="`thumbnail`, `small`, `medium`, `large`, or `original` (role editor).")],
 ) -> Response:
-    """The image itself. 409 with Retry-After while the versions are being made."""
+    """The image itself. 409 with Retry-After while the versions are being made.
+
+    `Accept` may ask for a version as WebP or AVIF by its name (a wildcard means JPEG); the first to ask waits for it to be made.
+    """
+    if version == ORIGINAL and not may_see_originals(request, principal):
+        raise ScopeMissing(ORIGINALS)
+    photo = await photos.get_photo(photo_id=photo_id)
     if version == ORIGINAL:
-        if not may_see_originals(request, principal):
-            raise ScopeMissing(ORIGINALS)
-        photo = await photos.get_photo(photo_id=photo_id)
         key, media_type, filename = photo.original_key, photo.media_type, photo.filename
     else:
-        made = await photos.version(photo_id, version)
-        key, media_type, filename = made.key, made.media_type, f"{photo_id}-{made.name}.jpg"
+        made = photos.version(photo, version)
+        media_type = preferred_type(request.headers.get("accept"), usual=made.media_type, on_request=_ON_REQUEST)
+        if media_type in _ON_REQUEST:
+            made = await photos.variants.variant(photo, made, media_type)
+        key, media_type = made.key, made.media_type
+        filename = f"{photo_id}-{made.name}{PurePosixPath(key).suffix}"
     # As long as the links that are handed out: who has seen the image may go on seeing it for that long, deleted or not.
     cache_control = f"private, max-age={photos.settings.link_seconds}"
-    return await respond_with_blob(
+    response = await respond_with_blob(
         request, photos.blobs, key, media_type=media_type, filename=filename, cache_control=cache_control
     )
+    if version != ORIGINAL:
+        response.headers["Vary"] = "Accept"
+    return response
 
 
 async def _page(

@@ -26,9 +26,10 @@ from trenza.services.photos.routes.answers import (
 )
 from trenza.services.photos.routes.bodies import PhotoBody, UploadResult, UploadResults, photo_body
 from trenza.services.photos.routes.forms import UPLOAD_FORM, incoming, read_form
-from trenza.services.photos.service import PhotosService, UploadDetails
+from trenza.services.photos.rules import UploadDetails
+from trenza.services.photos.service import Accepted, PhotosService
 
-__all__ = ["router"]
+__all__ = ["outcome", "router"]
 
 router = APIRouter()
 
@@ -57,6 +58,7 @@ async def upload_photos(request: Request, photos: Service, principal: Editor) ->
 
     The answer is the photo itself for one file, and `{"results": […]}` for several: a bad one does not spoil the others.
     """
+    await photos.maintenance.refuse_uploads()
     settings = photos.settings
     async with await receive_form(
         request, spool=photos.blobs.new_spool_file, max_file_bytes=settings.max_file_bytes, max_files=settings.max_files
@@ -110,10 +112,15 @@ class _Upload:
         """Store one file, wait as preferred, and return the status and the photo."""
         async with places or asyncio.Semaphore(1):
             accepted = await self.photos.uploads.accept(incoming(file), self.details)
-        photo = await self.photos.settled(accepted.photo, timeout=self.wait.seconds or 0)
-        body = await photo_body(photo, self.photos, with_original=True)
-        if not accepted.created:
-            return 200, body
-        if photo.status == "failed":
-            raise failure_as_problem(body)
-        return (201 if photo.status == "completed" else 202), body
+        return await outcome(self.photos, accepted, self.wait)
+
+
+async def outcome(photos: PhotosService, accepted: Accepted, wait: Wait) -> tuple[int, PhotoBody]:
+    """The status and the photo that answer an upload, after the preferred wait. Raises the problem of one that has failed."""
+    photo = await photos.settled(accepted.photo, timeout=wait.seconds or 0)
+    body = await photo_body(photo, photos, with_original=True)
+    if not accepted.created:
+        return 200, body
+    if photo.status == "failed":
+        raise failure_as_problem(body)
+    return (201 if photo.status == "completed" else 202), body

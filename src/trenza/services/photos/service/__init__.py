@@ -24,11 +24,17 @@ from trenza.services.photos.contract import (
     VersionNotReady,
 )
 from trenza.services.photos.messages import RenderPhoto
+from trenza.services.photos.service.changes import Changes
+from trenza.services.photos.service.direct_uploads import DirectUploads
+from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
-from trenza.services.photos.service.uploads import Accepted, IncomingFile, UploadDetails, Uploads
+from trenza.services.photos.service.reprocessing import Reprocess
+from trenza.services.photos.service.uploads import Accepted, IncomingFile, Uploads
+from trenza.services.photos.service.variants import Variants
+from trenza.services.photos.service.webhooks import Webhooks
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
 
-__all__ = ["Accepted", "IncomingFile", "PhotosService", "Processing", "UploadDetails", "Uploads"]
+__all__ = ["Accepted", "DirectUploads", "IncomingFile", "PhotosService", "Processing", "Uploads"]
 
 
 class PhotosService(Photos):
@@ -38,8 +44,14 @@ class PhotosService(Photos):
         self.settings = resources.settings
         self.blobs = resources.blobs
         self.uploads = Uploads(resources)
+        self.direct_uploads = DirectUploads(resources, self.uploads)
         self.idempotency = Idempotency(resources.database, resources.clock)
-        self.processing = Processing(resources)
+        self.changes = Changes(resources)
+        self.webhooks = Webhooks(resources)
+        self.processing = Processing(resources, self.changes, self.webhooks)
+        self.variants = Variants(resources)
+        self.maintenance = MaintenanceMode(resources)
+        self.reprocess = Reprocess(resources, self.changes)
         self._database = resources.database
         self._tasks = resources.tasks
         self._clock = resources.clock
@@ -68,8 +80,11 @@ class PhotosService(Photos):
     async def delete_photo(self, *, photo_id: UUID) -> None:
         """Hide a photo from everybody; nothing happens when that was done before."""
         async with self._database.work() as work:
-            upid = await store.hide(work, photo_id, at=self._clock.now())
-            if upid is not None:
+            hidden = await store.hide(work, photo_id, at=self._clock.now())
+            if hidden is not None:
+                upid, callback_url = hidden
+                await self.webhooks.deleted(work, photo_id, upid, callback_url)
+                self.changes.announce(work, photo_id)
                 await work.publish(PhotoDeleted(photo_id=photo_id, upid=upid, deleted_by=current_context().principal.subject))
             elif await store.status_of(work.connection, photo_id) is None:
                 raise PhotoNotFound("there is no photo with this id")
@@ -77,7 +92,7 @@ class PhotosService(Photos):
     async def retry_photo(self, *, photo_id: UUID) -> Photo:
         """Queue a failed photo again."""
         async with self._database.work() as work:
-            task_id = await work.enqueue(RenderPhoto(photo_id=photo_id))
+            task_id = await work.enqueue(RenderPhoto(photo_id=photo_id), unique_key=str(photo_id))
             photo = await store.retry(work, photo_id, render_task=task_id)
             if photo is None:  # leaving by an exception takes the task back as well
                 found = await store.find(work.connection, photo_id)
@@ -85,6 +100,7 @@ class PhotosService(Photos):
                     raise PhotoNotFound("there is no photo with this id, or it has been deleted")
                 detail = f"this photo is {found.status}; only a failed one can be retried"
                 raise NotRetryable(detail, photo_status=found.status)
+            self.changes.announce(work, photo_id)
         return photo
 
     async def settled(self, photo: Photo, *, timeout: float) -> Photo:
@@ -98,9 +114,8 @@ class PhotosService(Photos):
         """A URL by which anybody may read this object for a limited time (``TRENZA_PHOTOS_LINK_SECONDS``)."""
         return await self.blobs.signed_url(key, expires_in=self.settings.link_lifetime, download_name=download_name)
 
-    async def version(self, photo_id: UUID, name: str) -> PhotoVersion:
+    def version(self, photo: Photo, name: str) -> PhotoVersion:
         """The stored version of that name. Raises `VersionNotFound`, or `VersionNotReady` while it is being made."""
-        photo = await self.get_photo(photo_id=photo_id)
         for version in photo.versions:
             if version.name == name:
                 return version

@@ -12,6 +12,8 @@ from trenza.chassis.service import Resources
 from trenza.services.images.contract import Images, Rendered, Rendition
 from trenza.services.photos import counters, rules, store
 from trenza.services.photos.contract import Photo, PhotoCompleted, PhotoFailed, PhotoFailure, PhotoVersion
+from trenza.services.photos.service.changes import Changes
+from trenza.services.photos.service.webhooks import Webhooks
 from trenza.services.photos.settings import PhotosSettings
 
 __all__ = ["Processing"]
@@ -23,7 +25,9 @@ _COMPLETED_MEMBERS: Final = PhotoCompleted.model_fields.keys() - {"photo_id"}
 class Processing:
     """Keeps a photo's record while its versions are made."""
 
-    def __init__(self, resources: Resources[PhotosSettings]) -> None:
+    def __init__(self, resources: Resources[PhotosSettings], changes: Changes, webhooks: Webhooks) -> None:
+        self._webhooks = webhooks
+        self._changes = changes
         self._presets = resources.settings.presets
         self._zone: ZoneInfo = resources.settings.zone
         self._database = resources.database
@@ -34,6 +38,7 @@ class Processing:
     async def begin(self, photo_id: UUID) -> Photo | None:
         """Mark a photo as processing and count the attempt. None when there is nothing to do: it is deleted, or done."""
         async with self._database.work() as work:
+            self._changes.announce(work, photo_id)
             return await store.begin(work, photo_id)
 
     async def render(self, photo: Photo) -> Rendered:
@@ -43,6 +48,7 @@ class Processing:
     async def put_back(self, photo: Photo) -> float:
         """Queue a photo again because the engine is down; returns the seconds after which to look again."""
         async with self._database.work() as work:
+            self._changes.announce(work, photo.id)
             await store.put_back(work, photo.id)
         age = self._clock.now() - photo.created_at
         return rules.engine_wait(age)
@@ -65,6 +71,8 @@ class Processing:
         if not await store.complete(work, photo):
             return False
         await work.publish(PhotoCompleted(photo_id=photo.id, **photo.model_dump(include=_COMPLETED_MEMBERS)))
+        await self._webhooks.completed(work, photo)
+        self._changes.announce(work, photo.id)
         work.on_commit(counters.completed.inc)
         return True
 
@@ -73,6 +81,8 @@ class Processing:
         failure = PhotoFailure(code=refusal.code, detail=refusal.detail)
         if await store.fail(work, photo.id, failure):
             await work.publish(PhotoFailed(photo_id=photo.id, upid=photo.upid, failure=failure))
+            await self._webhooks.failed(work, photo, failure)
+            self._changes.announce(work, photo.id)
             work.on_commit(counters.failed.inc)
 
     async def discard_versions(self, photo: Photo) -> None:

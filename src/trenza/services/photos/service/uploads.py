@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -12,30 +11,20 @@ from trenza.chassis.contract import CallFailed
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.service import Resources
 from trenza.chassis.telemetry.logs import get_logger
-from trenza.services.images.contract import ImageInfo, Images, InvalidImageFormat, Location, SourceMissing
+from trenza.services.images.contract import ImageInfo, Images, InvalidImageFormat, SourceMissing
 from trenza.services.photos import counters, rules, store
-from trenza.services.photos.contract import Photo, PhotoUploaded, Stage
+from trenza.services.photos.contract import Photo, PhotoUploaded
 from trenza.services.photos.messages import RenderPhoto
+from trenza.services.photos.rules import UploadDetails
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
 
-__all__ = ["Accepted", "IncomingFile", "UploadDetails", "Uploads"]
+__all__ = ["Accepted", "IncomingFile", "Uploads"]
 
 _log = get_logger(__name__)
 
 _UPLOADED_MEMBERS: Final = PhotoUploaded.model_fields.keys() - {"photo_id"}
 _RACES: Final = 3
 """How often an upload tries again when the photo that it lost a race to is deleted before it can be read."""
-
-
-@dataclass(frozen=True)
-class UploadDetails:
-    """What an upload says about its files, read and valid."""
-
-    upid: str
-    stage: Stage | None = None
-    description: str | None = None
-    taken_at: datetime | None = None
-    location: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +87,7 @@ class Uploads:
             taken_at=details.taken_at,
             location=details.location,
             description=details.description,
+            callback_url=details.callback_url,
             uploaded_by=current_context().principal.subject,
             created_at=self._clock.now(),
             original_key=key,
@@ -134,7 +124,8 @@ class Uploads:
 
     async def _insert(self, photo: Photo) -> Photo:
         async with self._database.work() as work:
-            photo = photo.model_copy(update={"render_task": await work.enqueue(RenderPhoto(photo_id=photo.id))})
+            task_id = await work.enqueue(RenderPhoto(photo_id=photo.id), unique_key=str(photo.id))
+            photo = photo.model_copy(update={"render_task": task_id})
             await store.add(work, photo)
             await work.publish(PhotoUploaded(photo_id=photo.id, **photo.model_dump(include=_UPLOADED_MEMBERS)))
             work.on_commit(counters.uploaded.inc)

@@ -1,4 +1,4 @@
-"""All the SQL of photos; gives and takes contract values, never rows."""
+"""The records of photos: added, found, listed, and taken from state to state."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from trenza.services.photos.rules import Step, origins_of, target_of
 from trenza.services.photos.tables import photos
 
 __all__ = [
+    "VISIBLE",
     "SameBytesExist",
     "add",
     "begin",
@@ -29,10 +30,11 @@ __all__ = [
     "put_back",
     "retry",
     "status_of",
+    "step_statement",
 ]
 
 # Written out, not bound: SQLite and PostgreSQL use the partial indexes only where they can see the condition.
-_VISIBLE: Final = photos.c.status != literal_column("'deleted'")
+VISIBLE: Final = photos.c.status != literal_column("'deleted'")
 
 
 class SameBytesExist(Exception):
@@ -51,12 +53,12 @@ async def add(work: UnitOfWork, photo: Photo) -> None:
 
 async def find(connection: AsyncConnection, photo_id: UUID) -> Photo | None:
     """A visible photo."""
-    return await _first(connection, and_(photos.c.id == photo_id, _VISIBLE))
+    return await _first(connection, and_(photos.c.id == photo_id, VISIBLE))
 
 
 async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str) -> Photo | None:
     """The visible photo of a project with these bytes."""
-    return await _first(connection, and_(photos.c.upid == upid, photos.c.sha256 == sha256, _VISIBLE))
+    return await _first(connection, and_(photos.c.upid == upid, photos.c.sha256 == sha256, VISIBLE))
 
 
 async def status_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
@@ -97,19 +99,21 @@ async def retry(work: UnitOfWork, photo_id: UUID, *, render_task: UUID) -> Photo
     return await _step(work, photo_id, "retry", render_task=render_task, error_code=None, error_detail=None)
 
 
-async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> str | None:
-    """Delete a photo softly and return its UPID; None when it is not visible."""
-    statement = _step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid)
-    return (await work.execute(statement)).scalar_one_or_none()
+async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> tuple[str, str | None] | None:
+    """Delete a photo softly and return its UPID and its callback URL; None when it is not visible."""
+    statement = step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid, photos.c.callback_url)
+    row = (await work.execute(statement)).one_or_none()
+    return None if row is None else (row.upid, row.callback_url)
 
 
 async def _step(work: UnitOfWork, photo_id: UUID, step: Step, **columns: Any) -> Photo | None:
     """Take a step, from any state that allows it, and return the photo as it is now; None when its state does not allow it."""
-    row = (await work.execute(_step_statement(photo_id, step, columns).returning(*photos.c))).one_or_none()
+    row = (await work.execute(step_statement(photo_id, step, columns).returning(*photos.c))).one_or_none()
     return None if row is None else _photo(row)
 
 
-def _step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Update:
+def step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Update:
+    """The statement that takes a photo one step further, if its state allows it."""
     return (
         update(photos)
         .where(photos.c.id == photo_id, photos.c.status.in_(origins_of(step)))
@@ -119,7 +123,7 @@ def _step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Upda
 
 async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoPosition | None, limit: int) -> PhotoPage:
     """The photos that match, newest first, by keyset: a page costs the same however deep it lies."""
-    wanted: list[ColumnElement[bool]] = [_VISIBLE]
+    wanted: list[ColumnElement[bool]] = [VISIBLE]
     for column, value in ((photos.c.upid, matching.upid), (photos.c.stage, matching.stage), (photos.c.status, matching.status)):
         if value is not None:
             wanted.append(column == value)

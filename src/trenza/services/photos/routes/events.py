@@ -1,0 +1,60 @@
+"""A photo's states as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from contextlib import aclosing
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+
+from trenza.services.photos.contract import Photo
+from trenza.services.photos.routes.access import Service, Viewer, may_see_originals
+from trenza.services.photos.routes.answers import documented_problems
+from trenza.services.photos.routes.bodies import photo_body
+from trenza.services.photos.service.changes import SETTLED
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+async def _visible(photos: Service, _principal: Viewer, photo_id: UUID) -> Photo:
+    """The photo, found before the answer begins: then it can still be a 404."""
+    return await photos.get_photo(photo_id=photo_id)
+
+
+@router.get(
+    "/api/photos/{photo_id}/events",
+    response_class=EventSourceResponse,
+    summary="Follow a photo",
+    responses={
+        200: {"description": "An event for each state, named after it, with the photo as JSON; a comment comes every 15 s."},
+        **documented_problems(401, 403, 404, 422),
+    },
+)
+async def follow_photo(
+    request: Request,
+    photos: Service,
+    principal: Viewer,
+    found: Annotated[Photo, Depends(_visible)],
+    last_event_id: Annotated[str | None, Header(description="The `id` of the last event that came: it is not repeated.")] = None,
+) -> AsyncIterable[ServerSentEvent]:
+    """The state of a photo now and at each change. The stream ends after `completed`, `failed` or `deleted`.
+
+    Where it ends before, because this process is about to stop, connect again.
+    """
+    with_original = may_see_originals(request, principal)
+    readiness = request.app.state.readiness
+    async with aclosing(photos.changes.follow(found.id, while_=lambda: not readiness.draining)) as states:
+        async for photo in states:
+            if photo is None:
+                yield ServerSentEvent(event="deleted", id="deleted", data={"id": str(found.id), "status": "deleted"})
+                return
+            event_id = f"{photo.status}-{photo.attempts}"
+            if event_id != last_event_id or photo.status in SETTLED:
+                body: dict[str, Any] = (await photo_body(photo, photos, with_original=with_original)).model_dump(mode="json")
+                yield ServerSentEvent(event=photo.status, id=event_id, data=body)

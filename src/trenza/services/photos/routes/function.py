@@ -1,0 +1,134 @@
+"""The function URL: one photo within JSON, answered with its versions, as a function of its own would be called."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trenza.chassis.http.idempotency import fingerprint_of
+from trenza.chassis.http.limits import BodyTooLarge, allow_body
+from trenza.chassis.http.prefer import Wait, preferred_wait
+from trenza.services.photos.contract import InlineTooLarge, InvalidBase64
+from trenza.services.photos.routes.access import Editor, Service
+from trenza.services.photos.routes.answers import (
+    IDEMPOTENCY_KEY,
+    PREFER_WAIT,
+    documented_problems,
+    failure_as_problem,
+    json_answer,
+)
+from trenza.services.photos.routes.bodies import FunctionResult, photo_body
+from trenza.services.photos.routes.forms import DetailsOrder
+from trenza.services.photos.rules import UploadDetails
+from trenza.services.photos.service import IncomingFile, PhotosService
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_LIMIT: Final = 4_718_592
+"""Bytes of the body, 4.5 MB: what a function behind an API gateway is sure to take in."""
+_WAIT_SECONDS: Final = 25
+"""A function answers when it is done; gateways in front of one give up after 29 seconds."""
+_HEAD_BYTES: Final = 64
+
+
+class FunctionOrder(DetailsOrder):
+    """A photo within JSON."""
+
+    image_base64: str = Field(description="The file in base64, with or without a `data:…;base64,` before it.")
+
+
+@router.post(
+    "/",
+    status_code=201,
+    response_model=FunctionResult,
+    summary="Process one photo within JSON",
+    responses={
+        200: {"model": FunctionResult, "description": "The same bytes are there already under this UPID."},
+        201: {"description": "Stored and processed."},
+        202: {"model": FunctionResult, "description": "Stored; processing takes longer than the wait."},
+        **documented_problems(400, 401, 403, 408, 409, 413, 422, 503),
+    },
+    openapi_extra={
+        "parameters": [IDEMPOTENCY_KEY, PREFER_WAIT],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": FunctionOrder.model_json_schema()}}},
+    },
+)
+async def process_photo(request: Request, photos: Service, principal: Editor) -> Response:
+    """Store a photo, wait for its versions (25 s, or as `Prefer: wait=N` says), and answer with them.
+
+    The body may have 4.5 MB; larger photos go by `POST /api/photos/uploads` or `POST /api/photos/upload`.
+    """
+    await photos.maintenance.refuse_uploads()
+    body = await _body(request)
+    order = _read(body)
+    details = order.details(photos.settings.zone)
+    content = _decoded(order.image_base64)
+    wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
+    return await photos.idempotency.run(
+        request.headers.get("idempotency-key"),
+        principal=principal,
+        route="/",
+        fingerprint=fingerprint_of(body),
+        produce=lambda: _process(photos, content, order.filename, details, wait),
+    )
+
+
+async def _process(photos: PhotosService, content: bytes, filename: str | None, details: UploadDetails, wait: Wait) -> Response:
+    path = photos.blobs.new_spool_file()
+    try:
+        await asyncio.to_thread(path.write_bytes, content)
+        digest = hashlib.sha256(content).hexdigest()
+        file = IncomingFile(path=path, filename=filename or "", size=len(content), sha256=digest, head=content[:_HEAD_BYTES])
+        accepted = await photos.uploads.accept(file, details)
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+    timeout = min(_WAIT_SECONDS, photos.settings.max_wait_seconds) if wait.seconds is None else wait.seconds
+    photo = await photos.settled(accepted.photo, timeout=timeout)
+    body = await photo_body(photo, photos, with_original=False)
+    if photo.status == "failed":
+        raise failure_as_problem(body)
+    status = 202 if photo.status != "completed" else 201 if accepted.created else 200
+    result = FunctionResult(photo_id=photo.id, upid=photo.upid, status=photo.status, versions=body.versions)
+    return json_answer(result, status, {"Location": f"/api/photos/{photo.id}", **wait.headers})
+
+
+async def _body(request: Request) -> bytes:
+    """The body, which is small enough to be held in memory. Raises `InlineTooLarge`."""
+    allow_body(request, _LIMIT)
+    try:
+        return await request.body()
+    except BodyTooLarge as error:
+        raise InlineTooLarge(
+            f"the body may have at most {_LIMIT} bytes here",
+            limit=_LIMIT,
+            remedy="use the direct upload, POST /api/photos/uploads",
+        ) from error
+
+
+def _read(body: bytes) -> FunctionOrder:
+    try:
+        return FunctionOrder.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+
+
+def _decoded(text: str) -> bytes:
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidBase64(
+            "image_base64 is not base64", field="image_base64", limit="RFC 4648", remedy="encode the file's bytes, with padding"
+        ) from None

@@ -1,0 +1,1 @@
+"""Webhooks: telling a URL of somebody else's what became of a photo."""

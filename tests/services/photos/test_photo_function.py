@@ -1,0 +1,94 @@
+"""The function URL: a photo within JSON."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trenza.services.images.contract import InvalidImageFormat
+
+if TYPE_CHECKING:
+    from tests.services.photos.conftest import Platform
+
+PHOTO = b"\xff\xd8\xff\xe0 a wall"
+ENCODED = base64.b64encode(PHOTO).decode()
+
+
+async def call(platform: Platform, **body: Any) -> Any:
+    return await platform.ask("POST", "/", json={"upid": "UP-1", "image_base64": ENCODED, **body})
+
+
+async def test_it_answers_with_the_versions(platform: Platform) -> None:
+    answer = await call(platform, stage="antes", location={"latitude": 3.4, "longitude": -76.5}, filename="muro.jpg")
+    assert answer.status_code == 201, answer.text
+    result = answer.json()
+    assert result.keys() == {"photo_id", "upid", "status", "versions"}
+    assert (result["upid"], result["status"]) == ("UP-1", "completed")
+    assert list(result["versions"]) == ["thumbnail", "small", "medium", "large"]
+    assert (await platform.http.get(result["versions"]["small"]["url"])).status_code == 200
+    photo = (await platform.get(answer.headers["location"])).json()
+    assert (photo["stage"], photo["filename"], photo["location"]["latitude"]) == ("antes", "muro.jpg", 3.4)
+    assert (await platform.http.get(photo["original"]["url"] or "")).content == PHOTO
+    again = await call(platform, image_base64=f"data:image/jpeg;base64,{ENCODED}")
+    assert again.status_code == 200
+    assert again.json()["photo_id"] == result["photo_id"]
+
+
+async def test_it_answers_at_once_when_asked_to(platform: Platform) -> None:
+    platform.engine.gate.clear()
+    body = {"upid": "UP-1", "image_base64": ENCODED}
+    answer = await platform.ask("POST", "/", json=body, headers={"Prefer": "wait=0"})
+    assert answer.status_code == 202
+    assert answer.json()["versions"] == {}
+    platform.engine.gate.set()
+    assert (await platform.settled(answer.json()["photo_id"]))["status"] == "completed"
+
+
+async def test_a_failure_is_told_as_a_problem(platform: Platform) -> None:
+    platform.engine.refusals.append(InvalidImageFormat("The image is cut short."))
+    answer = await call(platform)
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "INVALID_IMAGE_FORMAT"
+
+
+async def test_a_large_body_is_sent_to_the_direct_upload(platform: Platform) -> None:
+    answer = await call(platform, image_base64="A" * 4_718_592)
+    assert answer.status_code == 413
+    assert answer.json()["limit"] == 4_718_592
+    assert "POST /api/photos/uploads" in answer.json()["remedy"]
+    fits = await call(platform, image_base64="/9j/" + "A" * 4_718_000)
+    assert fits.status_code == 201
+
+
+async def test_the_same_key_is_the_same_call(platform: Platform) -> None:
+    answers = [
+        await platform.ask("POST", "/", json={"upid": "UP-1", "image_base64": ENCODED}, headers={"Idempotency-Key": "k"})
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[1].headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"image_base64": "%%%"}, "INVALID_BASE64"),
+        ({"upid": "../x"}, "INVALID_UPID"),
+        ({"image_base64": None}, "INVALID_REQUEST"),
+        ({"stge": "antes"}, "INVALID_REQUEST"),
+        ({"stage": "later"}, "INVALID_FIELD"),
+    ],
+)
+async def test_what_is_wrong_is_named(platform: Platform, body: dict[str, Any], code: str) -> None:
+    answer = await call(platform, **body)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == code
+    if code == "INVALID_REQUEST":
+        assert answer.json()["errors"][0]["field"].endswith(next(iter(body)))
+
+
+async def test_it_is_under_maintenance_too(platform: Platform) -> None:
+    await platform.ask("PUT", "/api/photos/maintenance", json={"enabled": True})
+    assert (await call(platform)).status_code == 503
