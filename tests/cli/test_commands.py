@@ -67,6 +67,8 @@ def test_the_version(trenza: Trenza) -> None:
         (("token", "--subject", " ", "photos:editor"), "--subject is empty"),
         (("photos", "put", "x.jpg"), "Missing option '--upid'"),
         (("photos", "put", "none.jpg", "--upid", "A"), "none.jpg does not exist; check the path"),
+        (("photos", "put", "/dev/zero", "--upid", "A"), "/dev/zero is not a file"),
+        (("photos", "put", "pyproject.toml", "--upid", "A", "--token", "é"), "the token holds characters that no token has"),
         (("photos", "put", "*.jpg", "--upid", "A"), "matches no file; leave patterns unquoted"),
         (("photos", "put", ".", "--upid", "A"), ". is a folder; name its files, for example ./*.jpg"),
         (("dead-letters", "discard"), "name the dead letters to discard by their ids, or say --all"),
@@ -155,8 +157,21 @@ def test_migrate_tells_when_a_database_does_not_answer(trenza: Trenza, tmp_path:
     monkeypatch.setenv("TRENZA_DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:9/none")
     result = trenza("migrate", "--data-dir", tmp_path / "data")
     assert result.exit_code == 1
-    assert "the database of photos does not answer" in result.stderr
+    assert "the database of photos does not answer: PostgreSQL at 127.0.0.1:9" in result.stderr
+    assert "start it, or correct TRENZA_DATABASE_URL" in result.stderr
     assert "hunter2" not in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_damaged_database_is_named_with_what_helps(trenza: Trenza, tmp_path: Path) -> None:
+    file = tmp_path / "data" / "db" / "photos.sqlite3"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"no database at all " * 500)
+    for command in (("migrate",), ("tasks", "list")):
+        result = trenza(*command, "--data-dir", tmp_path / "data")
+        assert result.exit_code == 1
+        assert f"{file} is damaged or is no SQLite database; restore it from a backup" in result.stderr
+        assert result.stderr.count("\n") == 1
 
 
 def test_the_doctor_finds_a_sound_machine_sound_and_makes_nothing(trenza: Trenza, tmp_path: Path) -> None:
@@ -192,7 +207,8 @@ def test_the_doctor_names_the_remedy_of_what_is_wrong(trenza: Trenza, tmp_path: 
     said = result.stdout
     assert "TRENZA_DRAIN_SECOND is set but nothing reads it → correct its name, or unset it" in said
     assert "TRENZA_SIGNING_KEY_FILE is not set: name the PEM file" in said
-    assert "→ start the server, or correct its URL" in said
+    assert "PostgreSQL at 127.0.0.1:9: ConnectionRefusedError" in said
+    assert "start it, or correct TRENZA_DATABASE_URL" in said
     assert f"{port} is in use → is Trenza running already?" in said
     assert any(line.startswith("fail") and "data folder" in line for line in said.splitlines())
 

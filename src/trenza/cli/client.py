@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +18,7 @@ import httpx
 from trenza.cli.errors import Failure, UsageFailure
 from trenza.cli.options import read_settings
 
-__all__ = ["ApiClient", "problem_of"]
+__all__ = ["ApiClient", "failed_photo", "problem_of"]
 
 ATTEMPTS = 6
 RETRIED = {429, 502, 503}
@@ -39,6 +41,9 @@ class ApiClient:
         if self.url.scheme not in ("http", "https") or not self.url.host:
             raise UsageFailure(f"--url is {url!r}; write it like http://127.0.0.1:8000")
         bearer = token or _local_token(self.url, data_dir, scope)
+        if not (bearer.isascii() and bearer.isprintable()) or " " in bearer:
+            raise UsageFailure("the token holds characters that no token has; copy it again (`trenza token …` prints one)")
+        self._said_waiting = threading.Event()
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {bearer}", "User-Agent": "trenza-cli"},
@@ -69,6 +74,7 @@ class ApiClient:
                 attempt += 1
                 if attempt >= ATTEMPTS:
                     raise Failure(self._unreachable(error)) from None
+                self._say_waiting()
             else:
                 in_flight = response.status_code == httpx.codes.CONFLICT and "retry-after" in response.headers
                 attempt += not in_flight
@@ -92,6 +98,12 @@ class ApiClient:
         except httpx.TransportError as error:
             raise Failure(self._unreachable(error)) from None
 
+    def _say_waiting(self) -> None:
+        """Tell once, on standard error, why nothing seems to happen."""
+        if not self._said_waiting.is_set():
+            self._said_waiting.set()
+            sys.stderr.write(f"trenza: waiting for {self.url} to answer (Ctrl-C to stop)\n")
+
     def _unreachable(self, error: httpx.TransportError) -> str:
         reason = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else type(error).__name__
         return f"{self.url} does not answer ({reason}): start it with `trenza up`, or name another with --url"
@@ -99,12 +111,23 @@ class ApiClient:
 
 def problem_of(response: httpx.Response) -> str:
     """What an answer complains about, as one line: the problem document's detail where there is one."""
+    document = _document(response)
+    detail = document.get("detail") or document.get("title")
+    return " ".join(str(detail or response.reason_phrase).split()) + f" ({response.status_code})"
+
+
+def failed_photo(response: httpx.Response) -> dict[str, Any]:
+    """The photo of a problem that is about one, which has an id by which to ask for it; else empty."""
+    photo = _document(response).get("photo")
+    return photo if isinstance(photo, dict) else {}
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
     try:
         document = response.json()
     except ValueError:
-        document = {}
-    detail = document.get("detail") or document.get("title") if isinstance(document, dict) else None
-    return " ".join(str(detail or response.reason_phrase).split()) + f" ({response.status_code})"
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _local_token(url: httpx.URL, data_dir: Path | None, scope: str) -> str:

@@ -18,7 +18,10 @@ app = typer.Typer(
     cls=OneLineErrors,
     name="trenza",
     help="Services braided into one process, and their tools.",
-    epilog="All settings are TRENZA_* variables: `trenza settings` lists them, `trenza doctor` checks them.",
+    epilog=(
+        "All settings are variables: TRENZA_* and ENVIRONMENT, and AWS_* for S3. `trenza settings` lists them, "
+        "`trenza doctor` checks them."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -98,7 +98,7 @@ async def _database(service: Service, url: URL) -> Finding:
         await database.ping()
         behind = await pending_migrations({service.name: database}, (service,))
     except DatabaseUnavailable as error:
-        return fail(what, f"{shown}: {error}", "start the server, or correct its URL")
+        return fail(what, str(error), "")  # it names the remedy
     finally:
         await database.close()
     if behind:

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from trenza.cli.client import ApiClient, problem_of
+from trenza.cli.client import ApiClient, failed_photo, problem_of
 from trenza.cli.errors import Failure, UsageFailure
 from trenza.cli.tables import print_grid
 
@@ -63,8 +63,10 @@ def check_files(files: list[Path]) -> None:
             raise UsageFailure(f"{file} is a folder; name its files, for example {file}/*.jpg")
         if not file.exists() and any(sign in str(file) for sign in "*?["):
             raise UsageFailure(f"{file} matches no file; leave patterns unquoted so that the shell expands them")
-        if not file.is_file():
+        if not file.exists():
             raise UsageFailure(f"{file} does not exist; check the path")
+        if not file.is_file():
+            raise UsageFailure(f"{file} is not a file; save what it gives to one first")
 
 
 def upload_all(client: ApiClient, files: list[Path], *, upid: str, stage: str | None, wait: float, parallel: int) -> bool:
@@ -110,6 +112,7 @@ def _upload(
         response = client.request("POST", "/api/photos/upload", wait=wait, build=build)
         if not response.is_success:
             outcome.problem = problem_of(response)
+            outcome.photo = failed_photo(response)
             return outcome
         outcome.photo = _followed(client, response.json(), until=began + wait)
     except (Failure, OSError) as error:

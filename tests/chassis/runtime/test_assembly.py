@@ -183,6 +183,44 @@ async def test_the_routes_of_the_platform_are_there_and_guarded(settings: Platfo
         assert "script-src 'sha256-" in page.headers["content-security-policy"]
 
 
+async def test_nothing_is_made_of_the_host_header(settings: PlatformSettings) -> None:
+    async with client_of(assemble((SENDER, RECEIVER), settings)) as client:
+        for path in ("/docs/", "/health/", "/sender/"):
+            answer = await client.get(path, headers={"Host": "evil.example"})
+            assert answer.status_code in (404, 405)
+            assert "location" not in answer.headers
+            assert answer.headers["content-type"] == "application/problem+json"
+        front = await client.get("/", headers={"Host": "evil.example"})
+        assert (front.status_code, front.headers["location"]) == (307, "docs")
+        assert (await client.head("/")).status_code == 307
+
+
+async def test_every_path_tells_all_the_methods_that_it_takes(settings: PlatformSettings) -> None:
+    async with client_of(assemble((SENDER, RECEIVER), settings)) as client:
+        answer = await client.delete("/health")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+        answer = await client.post("/blobs/a.jpg")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, PUT")
+
+
+async def test_the_document_tells_what_permissions_and_signatures_bring_about(settings: PlatformSettings) -> None:
+    async with client_of(assemble((SENDER, RECEIVER), settings)) as client:
+        document = (await client.get("/openapi.json")).json()
+    paths = document["paths"]
+    for method in ("get", "head", "put"):
+        assert {"403", "404"} <= paths["/blobs/{key}"][method]["responses"].keys()
+    assert {"401", "403"} <= paths["/health/status"]["get"]["responses"].keys()
+    assert "401" not in paths["/health"]["get"]["responses"]
+    for path in ("/health", "/health/ready"):
+        assert "503" in paths[path]["get"]["responses"]
+    guarded = [operation for item in paths.values() for operation in item.values() if operation.get("security")]
+    assert guarded
+    for operation in guarded:
+        for status in ("401", "403"):
+            assert operation["responses"][status]["content"].keys() == {"application/problem+json"}
+    assert "HTTPValidationError" not in str(document)
+
+
 async def test_a_check_that_fails_shows_and_only_a_required_one_counts(settings: PlatformSettings) -> None:
     async def broken(_desk: ReceiverDesk) -> None:
         raise RuntimeError("out of paper")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -148,9 +149,22 @@ async def test_a_head_without_end_is_refused(free_port: int) -> None:
         answer = await asyncio.wait_for(raw(free_port, endless), 10)
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert b"application/problem+json" in answer
+        at_once = await raw(free_port, b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert at_once.startswith(b"HTTP/1.1 431 ")
+        assert b'"code":"HEADERS_TOO_LARGE"' in at_once
         fine = await raw(free_port, b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: " + b"y" * 20_000 + b"\r\n\r\n")
         assert fine.startswith(b"HTTP/1.1 200 ")
         assert b"\r\nserver:" not in fine.lower()
+
+
+async def test_what_is_no_http_gets_a_problem_document(free_port: int) -> None:
+    async with serving(free_port):
+        answer = await asyncio.wait_for(raw(free_port, b"\x16\x03\x01 this is no HTTP\r\n\r\n"), 10)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n")
+        problem = json.loads(body)
+        assert (problem["status"], problem["code"]) == (400, "MALFORMED_HTTP")
+        assert problem["remedy"]
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(free_port: int) -> None:

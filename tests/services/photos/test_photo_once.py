@@ -50,10 +50,21 @@ async def test_a_deleted_photo_can_be_uploaded_anew(platform: Platform) -> None:
 async def test_a_failed_photo_comes_back_as_it_is(platform: Platform) -> None:
     platform.engine.refusals.append(InvalidImageFormat("The image is cut short."))
     failed = problem_of(await platform.upload(PHOTO, wait=20), 400, "INVALID_IMAGE_FORMAT")
-    again = await platform.upload(PHOTO, wait=20)
-    assert again.status_code == 200
-    assert again.json()["id"] == failed["photo"]["id"]
-    assert again.json()["status"] == "failed"
+    for wait in (20, None):
+        answer = await platform.upload(PHOTO, wait=wait)
+        again = problem_of(answer, 400, "INVALID_IMAGE_FORMAT")
+        assert again["photo"]["id"] == failed["photo"]["id"]
+        assert again["photo"]["status"] == "failed"
+        assert answer.headers["location"] == f"/api/photos/{failed['photo']['id']}"
+
+
+async def test_the_same_bytes_twice_in_one_request_are_the_photo_of_the_first(platform: Platform) -> None:
+    for number in range(5):
+        content = PHOTO + bytes([number])
+        results = (await platform.upload(content, content, content)).json()["results"]
+        assert [result["status"] for result in results] == [202, 200, 200]
+        assert {result["photo"]["filename"] for result in results} == {"photo-0.jpg"}
+        assert len({result["photo"]["id"] for result in results}) == 1
 
 
 async def test_twenty_identical_uploads_at_once_make_one_photo(platform: Platform) -> None:

@@ -133,8 +133,15 @@ async def test_a_refused_image_fails_at_once(platform: Platform, refusal: Any, s
     assert event.failure.code == refusal.code
 
 
-@pytest.mark.parametrize("refusal", [ProcessingTimeout, ProcessingFailed])
-async def test_an_engine_that_stumbles_is_asked_three_times(platform: Platform, refusal: Any) -> None:
+async def test_a_photo_that_takes_too_long_is_not_tried_again(platform: Platform) -> None:
+    platform.engine.refusals += [ProcessingTimeout("too long")]
+    answer = await platform.upload(PHOTO, wait=30)
+    assert answer.status_code == ProcessingTimeout.status
+    assert answer.json()["photo"]["attempts"] == 1
+
+
+async def test_an_engine_that_stumbles_is_asked_three_times(platform: Platform) -> None:
+    refusal = ProcessingFailed
     platform.engine.refusals += [refusal("once"), refusal("twice")]
     photo = (await platform.upload(PHOTO, wait=30)).json()
     assert photo["status"] == "completed"

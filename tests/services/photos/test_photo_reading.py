@@ -44,7 +44,7 @@ async def test_a_photo_is_found_by_its_id(platform: Platform) -> None:
     assert found["versions"].keys() == photo["versions"].keys()
 
 
-@pytest.mark.parametrize(("photo_id", "status"), [(UNKNOWN, 404), ("7", 422), ("..%2F..%2Fsecret", 404)])
+@pytest.mark.parametrize(("photo_id", "status"), [(UNKNOWN, 404), ("7", 404), ("..%2F..%2Fsecret", 404)])
 async def test_what_is_no_photo_is_not_found(platform: Platform, photo_id: str, status: int) -> None:
     answer = await platform.get(f"/api/photos/{photo_id}")
     assert answer.status_code == status
@@ -52,6 +52,34 @@ async def test_what_is_no_photo_is_not_found(platform: Platform, photo_id: str, 
 
 
 # --- lists
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("stagge=antes", "stagge"), ("stage=antes&stage=durante", "stage"), ("from=2026-02-01&to=2026-01-01", "from")],
+)
+@pytest.mark.parametrize("path", ["/api/photos", "/api/projects/UP-1/photos"])
+async def test_a_query_that_cannot_be_meant_is_refused(platform: Platform, path: str, query: str, field: str) -> None:
+    answer = await platform.get(f"{path}?{query}")
+    assert answer.status_code == 422
+    document = answer.json()
+    assert field in (document.get("field"), *(error["field"] for error in document.get("errors", ())))
+
+
+async def test_the_path_of_uploads_takes_no_get(platform: Platform) -> None:
+    answer = await platform.get("/api/photos/upload")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    one = await platform.ask("PATCH", f"/api/photos/{UNKNOWN}")
+    assert (one.status_code, one.headers["allow"]) == (405, "DELETE, GET")
+
+
+async def test_a_version_is_given_only_while_it_is_the_one_insisted_on(platform: Platform) -> None:
+    path = f"/api/photos/{(await platform.stored())['id']}/small"
+    tag = (await platform.get(path)).headers["etag"]
+    assert (await platform.get(path, headers={"If-Match": tag})).status_code == 200
+    other = await platform.get(path, headers={"If-Match": '"another"'})
+    assert (other.status_code, other.json()["code"], other.headers["etag"]) == (412, "PRECONDITION_FAILED", tag)
+    assert (await platform.get(path, headers={"Range": "bytes=0-" + "9" * 24})).status_code == 206
 
 
 async def test_lists_are_filtered_and_newest_first(platform: Platform, three: list[str]) -> None:

@@ -28,12 +28,16 @@ _SQLITE_AWAY = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 }
+_POSTGRES_PORT = 5432
 _SQLSTATES_AWAY = ("08", "53", "57P")
 """PostgreSQL's classes of connection exceptions and insufficient resources, and its operator interventions (Appendix A)."""
 
 
+_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 class DatabaseUnavailable(Exception):
-    """The database did not answer."""
+    """The database did not answer, or cannot be used; the message says which one, why, and what helps. It is for operators."""
 
 
 class Database:
@@ -103,7 +107,20 @@ class Database:
             raise
 
     def _silence(self, error: BaseException) -> str:
-        return f"the database of {self.schema} does not answer: {type(error).__name__}"
+        """Why the database cannot be used, in one line without the password of its URL."""
+        cause = getattr(error, "orig", None) or error
+        if self.is_sqlite:
+            if _sqlite_code(cause) in _SQLITE_DAMAGED:
+                return (
+                    f"the database of {self.schema} cannot be read: {self.url.database} is damaged or is no SQLite database; "
+                    "restore it from a backup, or move it away to begin with an empty one"
+                )
+            return f"the database of {self.schema} does not answer: {self.url.database}: {_first_line(cause)}"
+        place = self.url.query.get("host") or f"{self.url.host or 'localhost'}:{self.url.port or _POSTGRES_PORT}"
+        return (
+            f"the database of {self.schema} does not answer: PostgreSQL at {place}: {_first_line(cause)}; "
+            "start it, or correct TRENZA_DATABASE_URL"
+        )
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
@@ -163,6 +180,16 @@ async def _close_unwanted(opening: asyncio.Task[AsyncConnection]) -> None:
 
 def _is_away(error: DBAPIError) -> bool:
     """Whether the database itself is at fault, for now: gone, shutting down, full, locked; not the statement."""
-    sqlite_code = (getattr(error.orig, "sqlite_errorcode", None) or 0) & 0xFF  # the rest is the extended code
     sqlstate = getattr(error.orig, "sqlstate", None) or ""
-    return error.connection_invalidated or sqlite_code in _SQLITE_AWAY or sqlstate.startswith(_SQLSTATES_AWAY)
+    away = _sqlite_code(error.orig) in _SQLITE_AWAY | _SQLITE_DAMAGED
+    return error.connection_invalidated or away or sqlstate.startswith(_SQLSTATES_AWAY)
+
+
+def _sqlite_code(error: BaseException | None) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the rest is the extended code
+
+
+def _first_line(error: BaseException) -> str:
+    """What the driver says. Drivers name user, host and database, never the password."""
+    said = str(error).partition("\n")[0].rpartition("'>: ")[2].strip()
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -14,6 +14,7 @@ from trenza.chassis.blobs.media_types import media_type_of
 from trenza.chassis.blobs.presigned import content_disposition
 from trenza.chassis.blobs.signatures import BLOB_PATH
 from trenza.chassis.http.content import respond_with_blob
+from trenza.chassis.http.documentation import documented_problems
 from trenza.chassis.http.limits import BodyTooLarge, allow_body
 
 __all__ = ["DEFAULT_PUT_BYTES", "blob_router"]
@@ -57,6 +58,12 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
             response.headers["Content-Disposition"] = content_disposition(download)
         return response
 
+    async def head(
+        request: Request, key: str, expires: Parameter = None, signature: Parameter = None, download: Parameter = None
+    ) -> Response:
+        """Tell the headers of one object."""
+        return await get(request, key, expires, signature, download)
+
     async def put(
         request: Request, key: str, expires: Parameter = None, signature: Parameter = None, download: Parameter = None
     ) -> Response:
@@ -71,9 +78,26 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
             await asyncio.to_thread(spooled.unlink, missing_ok=True)
         return Response(headers={"ETag": stored.etag})
 
-    router.add_api_route(path, get, methods=["GET"], dependencies=[_PUBLIC])
-    router.add_api_route(path, get, methods=["HEAD"], dependencies=[_PUBLIC], include_in_schema=False)
-    router.add_api_route(path, put, methods=["PUT"], dependencies=[_PUBLIC])
+    read = documented_problems(403, 404, 412)
+    whole: dict[str, Any] = {"description": "The object; ranges and conditions are honoured.", "content": {"*/*": {}}}
+    router.add_api_route(
+        path,
+        get,
+        methods=["GET"],
+        dependencies=[_PUBLIC],
+        response_class=Response,
+        responses={200: whole, 206: {"description": "The range asked for."}, **read, **documented_problems(416)},
+    )
+    router.add_api_route(path, head, methods=["HEAD"], dependencies=[_PUBLIC], response_class=Response, responses=read)
+    router.add_api_route(
+        path,
+        put,
+        methods=["PUT"],
+        dependencies=[_PUBLIC],
+        response_class=Response,
+        responses=documented_problems(403, 404, 413, 503),
+        openapi_extra={"requestBody": {"required": True, "content": {"*/*": {}}}},
+    )
     return router
 
 

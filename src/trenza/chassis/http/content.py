@@ -17,7 +17,9 @@ from trenza.chassis.http.problem import Problem
 
 __all__ = ["respond_with_blob"]
 
-_ONE_RANGE = re.compile(r"bytes=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.ASCII | re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECASE)
+_MOST_DIGITS = 18
+"""A position with more lies behind the end of whatever can be stored."""
 _ENTITY_TAGS = re.compile(r'(?:W/)?"[^"]*"')
 
 
@@ -34,7 +36,8 @@ async def respond_with_blob(
 
     Several ranges get the whole object, as RFC 9110 allows. ``media_type`` is that of the store by default; ``filename`` names
     the object for those who save it. The default of ``cache_control`` lets browsers keep it but ask each time whether it is
-    still valid (and permitted). Raises `BlobMissing`, and a `Problem` with 416 for a range outside of the object.
+    still valid (and permitted). Raises `BlobMissing`, and a `Problem`: 416 for a range outside of the object, 412 when it is not
+    the version that the request insists on.
     """
     stat = await blobs.stat(key)
     if stat is None:
@@ -44,6 +47,8 @@ async def respond_with_blob(
         "Last-Modified": format_datetime(_seconds(stat.modified), usegmt=True),
         "Cache-Control": cache_control,
     }
+    if not _is_wanted(request, stat):
+        raise Problem(412, "PRECONDITION_FAILED", headers={"ETag": stat.etag})
     if _is_current(request, stat):
         return Response(status_code=304, headers=headers)
     headers |= {"Accept-Ranges": "bytes", "Content-Type": media_type or stat.media_type}
@@ -69,6 +74,15 @@ async def _joined(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[b
             yield chunk
 
 
+def _is_wanted(request: Request, stat: BlobStat) -> bool:
+    """Whether the object is the one that the client insists on (RFC 9110, sections 13.1.1 and 13.1.4): weak tags never are."""
+    tags = request.headers.get("if-match")
+    if tags is not None:
+        return tags.strip() == "*" or stat.etag in _ENTITY_TAGS.findall(tags)
+    until = _date(request.headers.get("if-unmodified-since"))
+    return until is None or _seconds(stat.modified) <= until
+
+
 def _is_current(request: Request, stat: BlobStat) -> bool:
     """Whether what the client has is the object as it is (RFC 9110, section 13.2.2)."""
     tags = request.headers.get("if-none-match")
@@ -86,17 +100,22 @@ def _wanted_range(request: Request, stat: BlobStat) -> tuple[int, int] | None:
         return None
     first, last = match.groups()
     if first:
-        start, end = int(first), min(int(last) + 1 if last else stat.size, stat.size)
-        if last and int(last) < int(first):
+        start, end = _position(first), min(_position(last) + 1 if last else stat.size, stat.size)
+        if last and _position(last) < start:
             return None  # not a range at all: to be ignored
     elif last:
-        start, end = max(0, stat.size - int(last)), stat.size
+        start, end = max(0, stat.size - _position(last)), stat.size
     else:
         return None
     if start >= end:
         headers = {"Content-Range": f"bytes */{stat.size}", "ETag": stat.etag}
         raise Problem(416, "RANGE_NOT_SATISFIABLE", headers=headers, size=stat.size)
     return start, end
+
+
+def _position(digits: str) -> int:
+    significant = digits.lstrip("0") or "0"
+    return int(significant) if len(significant) <= _MOST_DIGITS else 10**_MOST_DIGITS
 
 
 def _range_applies(request: Request, stat: BlobStat) -> bool:

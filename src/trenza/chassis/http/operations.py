@@ -17,6 +17,7 @@ __all__ = ["operations_router"]
 _PROBED = public("load balancers and supervisors ask without a token; they are told the names and states of checks, no more")
 _SCRAPED = public("in development Prometheus scrapes without a token")
 _OPERATORS = requires("platform:viewer")
+_OBJECT = {"type": "object", "additionalProperties": True}
 
 
 def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
@@ -46,8 +47,8 @@ def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
         return {"status": report.status, "checks": {check.name: _word(check) for check in report.checks}}
 
     _probe(router, "/health/live", live)
-    _probe(router, "/health/ready", ready)
-    _probe(router, "/health", summary)
+    _probe(router, "/health/ready", ready, may_be_503=True)
+    _probe(router, "/health", summary, may_be_503=True)
 
     @router.get("/health/status", dependencies=[_OPERATORS])
     async def status(response: Response) -> dict[str, Any]:
@@ -83,9 +84,12 @@ def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
     return router
 
 
-def _probe(router: APIRouter, path: str, answer: Callable[..., Awaitable[dict[str, Any]]]) -> None:
+def _probe(router: APIRouter, path: str, answer: Callable[..., Awaitable[dict[str, Any]]], *, may_be_503: bool = False) -> None:
     """GET, and HEAD for the probes that use it. Two routes, because one operation id cannot stand for both in OpenAPI."""
-    router.add_api_route(path, answer, methods=["GET"], dependencies=[_PROBED])
+    responses: dict[int | str, dict[str, Any]] = {}
+    if may_be_503:
+        responses[503] = {"description": "The same, when it is not so.", "content": {"application/json": {"schema": _OBJECT}}}
+    router.add_api_route(path, answer, methods=["GET"], dependencies=[_PROBED], responses=responses)
     router.add_api_route(path, answer, methods=["HEAD"], dependencies=[_PROBED], include_in_schema=False)
 
 

@@ -16,10 +16,14 @@ Language = Literal["en", "es"]
 
 @dataclass(frozen=True)
 class Phrase:
-    """A problem's title and detail; ``{name}`` in the detail is the problem's field of that name."""
+    """A problem's title, detail and, where somebody can do something about it, remedy.
+
+    ``{name}`` in the detail is the problem's field of that name; ``{name:size}`` tells it as an amount of bytes.
+    """
 
     title: str
     detail: str
+    remedy: str = ""
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -30,7 +34,7 @@ class Phrase:
 Phrases = Mapping[str, Mapping[Language, Phrase]]
 
 
-def _both(english: tuple[str, str], spanish: tuple[str, str]) -> dict[Language, Phrase]:
+def _both(english: tuple[str, ...], spanish: tuple[str, ...]) -> dict[Language, Phrase]:
     return {"en": Phrase(*english), "es": Phrase(*spanish)}
 
 
@@ -68,8 +72,8 @@ PHRASES: Phrases = {
         ("Solicitud no válida", "Parte de lo enviado no es como debe ser: consulte errors."),
     ),
     "BODY_TOO_LARGE": _both(
-        ("Body too large", "The body may have at most {limit} bytes here."),
-        ("Cuerpo demasiado grande", "El cuerpo puede tener aquí como máximo {limit} bytes."),
+        ("Body too large", "The body may have at most {limit:size} here.", "send less at once"),
+        ("Cuerpo demasiado grande", "El cuerpo puede tener aquí como máximo {limit:size}.", "envíe menos de una vez"),
     ),
     "DEADLINE_EXCEEDED": _both(
         (
@@ -122,24 +126,40 @@ PHRASES: Phrases = {
         ("Multipart mal formado", "El cuerpo multipart está dañado: {problem}."),
     ),
     "FILE_TOO_LARGE": _both(
-        ("File too large", "The file may have at most {limit} bytes."),
-        ("Archivo demasiado grande", "El archivo puede tener como máximo {limit} bytes."),
+        ("File too large", "The file may have at most {limit:size}.", "make it smaller, for example with a lower resolution"),
+        (
+            "Archivo demasiado grande",
+            "El archivo puede tener como máximo {limit:size}.",
+            "redúzcalo, por ejemplo con una resolución menor",
+        ),
     ),
     "TOO_MANY_FILES": _both(
-        ("Too many files", "Send at most {limit} files at once."),
-        ("Demasiados archivos", "Envíe como máximo {limit} archivos a la vez."),
+        ("Too many files", "Send at most {limit} files at once.", "send the rest in further requests"),
+        ("Demasiados archivos", "Envíe como máximo {limit} archivos a la vez.", "envíe los demás en otras solicitudes"),
     ),
     "TOO_MANY_FIELDS": _both(
-        ("Too many fields", "The form may have at most {limit} fields."),
-        ("Demasiados campos", "El formulario puede tener como máximo {limit} campos."),
+        ("Too many fields", "The form may have at most {limit} fields.", "leave out those that are not needed"),
+        ("Demasiados campos", "El formulario puede tener como máximo {limit} campos.", "omita los que no hagan falta"),
     ),
     "FIELD_TOO_LARGE": _both(
-        ("Field too large", "The field {field} may have at most {limit} bytes."),
-        ("Campo demasiado grande", "El campo {field} puede tener como máximo {limit} bytes."),
+        ("Field too large", "The field {field} may have at most {limit:size}.", "shorten it; send files with a filename"),
+        (
+            "Campo demasiado grande",
+            "El campo {field} puede tener como máximo {limit:size}.",
+            "acórtelo; envíe los archivos con un nombre de archivo",
+        ),
     ),
     "UPLOAD_TOO_LARGE": _both(
-        ("Upload too large", "Send at most {files} files of at most {limit} bytes each."),
-        ("Envío demasiado grande", "Envíe como máximo {files} archivos de un máximo de {limit} bytes cada uno."),
+        (
+            "Upload too large",
+            "Send at most {files} files of at most {limit:size} each.",
+            "send fewer files in each request, and make large ones smaller",
+        ),
+        (
+            "Envío demasiado grande",
+            "Envíe como máximo {files} archivos de un máximo de {limit:size} cada uno.",
+            "envíe menos archivos en cada solicitud y reduzca los grandes",
+        ),
     ),
     "UPLOAD_TOO_SLOW": _both(
         ("Upload too slow", "The upload came in at less than {limit} bytes a second. Try again over a better connection."),
@@ -161,6 +181,18 @@ PHRASES: Phrases = {
         ("Invalid cursor", "The cursor is not one that this list gave. Start again without it."),
         ("Cursor no válido", "El cursor no es de esta lista. Empiece de nuevo sin él."),
     ),
+    "PRECONDITION_FAILED": _both(
+        (
+            "Precondition failed",
+            "What is here now is not the version that the request names.",
+            "fetch it again without the condition",
+        ),
+        (
+            "Condición no cumplida",
+            "Lo que hay ahora no es la versión que indica la solicitud.",
+            "vuelva a obtenerlo sin la condición",
+        ),
+    ),
     "RANGE_NOT_SATISFIABLE": _both(
         ("Range not satisfiable", "The range lies outside of the {size} bytes that there are."),
         ("Rango no satisfacible", "El rango está fuera de los {size} bytes que hay."),
@@ -173,7 +205,27 @@ def say(code: str, language: Language, fields: Mapping[str, Any], more: Phrases 
     phrase = (more or {}).get(code, PHRASES.get(code, {})).get(language)
     if phrase is None or not phrase.placeholders <= fields.keys():
         return None
-    return Phrase(phrase.title, phrase.detail.format_map(fields))
+    return Phrase(phrase.title, _filling.vformat(phrase.detail, (), fields), phrase.remedy)
+
+
+class _Filling(Formatter):
+    """``str.format`` with ``{limit:size}``: 52428800 as "50 MB (52428800 bytes)"."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        """One field, as its specification wants it."""
+        return _size(value) if format_spec == "size" else super().format_field(value, format_spec)
+
+
+_filling = _Filling()
+_UNITS = ((1024**3, "GB"), (1024**2, "MB"), (1024, "KB"))
+
+
+def _size(count: int) -> str:
+    for unit, name in _UNITS:
+        amount = f"{count / unit:.4g}"
+        if count >= unit and float(amount) * unit == count:  # a rounded one would contradict the bytes beside it
+            return f"{amount} {name} ({count} bytes)"
+    return f"{count} bytes"
 
 
 class Refusal(ContractError):

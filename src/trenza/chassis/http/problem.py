@@ -24,6 +24,7 @@ from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.http.limits import BodyTooLarge
 from trenza.chassis.http.phrases import Phrases, preferred_language, say
+from trenza.chassis.http.route_templates import allowed_methods
 from trenza.chassis.http.validation import field_errors
 from trenza.chassis.telemetry.logs import get_logger
 
@@ -106,7 +107,8 @@ def problem_response(connection: HTTPConnection, error: Exception) -> Response:
     elif problem.status > HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", code=problem.code, status=problem.status, reason=str(error))
     language = preferred_language(connection.headers.get("accept-language", ""))
-    phrase = say(problem.code, language, problem.fields, _phrases(connection)) if language != "en" else None
+    said = say(problem.code, language, problem.fields, _phrases(connection))
+    phrase = said if language != "en" else None
     document: dict[str, Any] = {
         "type": _type(problem.code),
         "title": phrase.title if phrase else problem.title,
@@ -115,11 +117,14 @@ def problem_response(connection: HTTPConnection, error: Exception) -> Response:
         "instance": connection.scope["path"],
         "code": problem.code,
         "correlation_id": current_context().correlation_id,
+        **({"remedy": said.remedy} if said and said.remedy else {}),
         **problem.fields,
     }
     if isinstance(error, RequestValidationError):
         document["errors"] = field_errors(error.errors(), language)
     headers = {"Content-Language": language, "Vary": "Accept-Language", **problem.headers}
+    if problem.code == "METHOD_NOT_ALLOWED":
+        headers["Allow"] = ", ".join(allowed_methods(connection.scope)) or headers.get("allow", "")
     if "retry_after" in problem.fields:
         headers.setdefault("Retry-After", str(problem.fields["retry_after"]))
     return Response(orjson.dumps(document), problem.status, headers, PROBLEM_MEDIA_TYPE)

@@ -12,6 +12,7 @@ __all__ = ["SPANISH_MESSAGES", "field_errors"]
 SPANISH_MESSAGES: Mapping[str, str] = {
     "missing": "Falta este campo",
     "extra_forbidden": "Este campo no se admite",
+    "repeated": "Indique este parámetro una sola vez",
     "json_invalid": "No es JSON válido",
     "model_attributes_type": "Debe ser un objeto JSON",
     "string_type": "Debe ser un texto",

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from trenza.chassis.context import use_context
+from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.messages import endings
 from trenza.chassis.messages.definitions import LeaseLost, Postpone, Reject
 from trenza.chassis.messages.delivery import Completions, InboxDelivery
@@ -77,9 +78,13 @@ class Attempt:
         claimed, service = self.claimed, self._its.service
         try:
             outcome = await self._run()
-        except Exception:
+        except Exception as error:
             outcome = "lost"
-            logger.exception("outcome not recorded", service=service, type=claimed.type, message_id=str(claimed.message_id))
+            facts = {"service": service, "type": claimed.type, "message_id": str(claimed.message_id)}
+            if isinstance(error, DatabaseUnavailable):
+                logger.warning("outcome not recorded", **facts, reason=str(error))
+            else:
+                logger.exception("outcome not recorded", **facts)
         HANDLED.labels(service, claimed.consumer, outcome).inc()
         return outcome
 
@@ -151,9 +156,11 @@ class Attempt:
                 return await self._fail(Reason.REJECTED, str(raised), handler)
             case Postpone():
                 return await self._postpone(raised)
-        logger.warning(
-            "attempt failed", service=self._its.service, type=self.claimed.type, attempt=self.claimed.attempt, exc_info=raised
-        )
+        facts = {"service": self._its.service, "type": self.claimed.type, "attempt": self.claimed.attempt}
+        if isinstance(raised, DatabaseUnavailable):
+            logger.warning("attempt failed", **facts, reason=str(raised))
+        else:
+            logger.warning("attempt failed", **facts, exc_info=raised)
         return await self._failed(handler, delivery, f"{type(raised).__name__}: {raised}")
 
     async def _failed(self, handler: Handler, delivery: InboxDelivery, error: str) -> Outcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from trenza.chassis.contract import CallFailed
+from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.telemetry.logs import get_logger
 
 __all__ = ["FALLBACK_SECONDS", "Loop"]
@@ -14,6 +16,9 @@ FALLBACK_SECONDS = 3.0
 _LONGEST_ERROR_PAUSE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 
+_OUTAGES = (DatabaseUnavailable, CallFailed, OSError)
+"""What is missing or broken elsewhere: its trace would say nothing about us."""
+
 logger = get_logger(__name__)
 
 Turn = Callable[[bool], Awaitable[float]]
@@ -21,7 +26,10 @@ Turn = Callable[[bool], Awaitable[float]]
 
 
 class Loop:
-    """Calls a turn again and again. A turn that raises is logged and tried again, less and less often; it never ends the loop.
+    """Calls a turn again and again. A turn that raises is tried again, less and less often; it never ends the loop.
+
+    The log tells once that it failed and once that it works again, however long that takes: a database that is away for an hour
+    must not fill it. What is no such outage is a defect, and shows its trace.
 
     Rings are remembered until the next turn, so that none is missed between looking and sleeping. The first turn counts as rung.
     """
@@ -63,13 +71,26 @@ class Loop:
                 return
             try:
                 pause = await self._turn(rung)
-                failures = 0
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on; it is logged
                 failures += 1
                 pause = min(0.25 * 2.0**failures, _LONGEST_ERROR_PAUSE_SECONDS)
-                logger.exception(
-                    "background work failed", service=self._service, loop=self._name, failures=failures, next_try_seconds=pause
-                )
+                self._tell_failure(error, failures)
+            else:
+                if failures:
+                    logger.info("background work goes on", service=self._service, loop=self._name, failures=failures)
+                failures = 0
+
+    def _tell_failure(self, error: Exception, failures: int) -> None:
+        """A line for the first failure in a row; everything at debug."""
+        outage = isinstance(error, _OUTAGES)
+        facts = {"service": self._service, "loop": self._name, "reason": f"{type(error).__name__}: {error}"}
+        if failures > 1:
+            logger.debug("background work fails still", **facts, failures=failures, exc_info=error)
+        elif outage:
+            logger.warning("background work failed, trying again", **facts)
+            logger.debug("background work failed", **facts, exc_info=error)
+        else:
+            logger.error("background work failed, trying again", **facts, exc_info=error)
 
     async def _sleep(self, seconds: float) -> bool:
         """Sleep until somebody rings or the time is over; returns whether somebody rang."""

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from trenza.chassis.auth.permissions import check_routes, install_auth
 from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.http.blobs import blob_router
+from trenza.chassis.http.documentation import install_documentation
 from trenza.chassis.http.middleware import install_middleware
 from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
@@ -52,6 +53,7 @@ def assemble(services: tuple[Service, ...], settings: PlatformSettings, *, alone
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # its redirects would be absolute, to whatever the Host header says
     )
     app.state.assembly = assembly
     app.state.readiness = assembly.readiness
@@ -66,6 +68,7 @@ def assemble(services: tuple[Service, ...], settings: PlatformSettings, *, alone
     for service in services:
         if service.router is not None:
             app.include_router(service.router)
+    install_documentation(app)
     if problems := check_routes(app, roles):
         raise WiringError(problems)
     return app

@@ -1,4 +1,4 @@
-"""The page at ``/docs`` that shows the OpenAPI document. It loads nothing from elsewhere, so it works without the Internet."""
+"""The page at ``/docs`` that shows the OpenAPI document, where ``/`` leads. It loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPEN = public("it shows the API, no data")
 
 
 def reference_router() -> APIRouter:
-    """``/docs``."""
+    """``/docs``, and ``/`` for whoever opens the bare address."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/docs", dependencies=[_OPEN])
@@ -26,6 +26,12 @@ def reference_router() -> APIRouter:
         page, policy = _page()
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
+    async def front_door() -> Response:
+        # Relative, so that it holds behind every proxy and whatever the Host header says.
+        return Response(status_code=307, headers={"Location": "docs", "Cache-Control": "no-cache"})
+
+    router.add_api_route("/", front_door, methods=["GET"], dependencies=[_OPEN])
+    router.add_api_route("/", front_door, methods=["HEAD"], dependencies=[_OPEN])
     return router
 
 

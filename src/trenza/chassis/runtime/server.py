@@ -30,6 +30,8 @@ KEEP_ALIVE_SECONDS = 75
 CLOSING_GRACE_SECONDS = 1.0
 """How long connections without a request live on while draining: their next answer says ``Connection: close``."""
 
+_TICK_SECONDS = 1.0
+
 FORCED_EXIT_CODE = 130
 """128 + SIGINT: what shells report for an interrupted command."""
 
@@ -145,7 +147,7 @@ class _Stop:
             log.warning("asked to stop again: not waiting any longer")
             self.forced = self._server.force_exit = True
             self._readiness.hurry()
-            self._server.should_exit = True
+            self._server.leave()
             return
         self.asked = True
         self._readiness.drain()
@@ -153,7 +155,7 @@ class _Stop:
         asyncio.get_running_loop().call_later(self._unready_seconds, self._close_listener)
 
     def _close_listener(self) -> None:
-        self._server.should_exit = True
+        self._server.leave()
 
 
 class _Server(uvicorn.Server):
@@ -162,6 +164,19 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, readiness: Readiness, on_started: Callable[[], None]) -> None:
         super().__init__(config)
         self._readiness, self._on_started = readiness, on_started
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Begin the shutdown now."""
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """Wait for the end. uvicorn would look ten times a second; its date header needs one look a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._leaving.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

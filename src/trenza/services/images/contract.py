@@ -98,7 +98,7 @@ class InvalidImageFormat(ContractError):
 
 
 class ImageTooLarge(ContractError):
-    """The file, or what it would decode to, is over the limit."""
+    """The file, what it would decode to, or what decoding it would take is over the limit."""
 
     status = 413
     code = "IMAGE_TOO_LARGE"
@@ -114,7 +114,7 @@ class InvalidDimensions(ContractError):
 
 
 class ProcessingTimeout(ContractError):
-    """The image took longer than it may (wall or processor time)."""
+    """The image took longer than it may (wall or processor time), and will every time."""
 
     status = 504
     code = "PROCESSING_TIMEOUT"
@@ -122,7 +122,7 @@ class ProcessingTimeout(ContractError):
 
 
 class ProcessingFailed(ContractError):
-    """The worker process died on this image (out of its memory, or a crash of the decoder)."""
+    """The worker process died on this image: a crash of the decoder, or it was killed from outside. Trying again may help."""
 
     status = 422
     code = "PROCESSING_FAILED"

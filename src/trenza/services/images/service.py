@@ -16,7 +16,7 @@ from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.images.contract import (
     ImageInfo,
     Images,
-    InvalidDimensions,
+    ImageTooLarge,
     InvalidImageFormat,
     Location,
     ProcessingFailed,
@@ -27,7 +27,7 @@ from trenza.services.images.contract import (
     SourceMissing,
 )
 from trenza.services.images.headers import FORMATS
-from trenza.services.images.inspection import inspect_blob, inspect_file, judge_size
+from trenza.services.images.inspection import accepted_formats, inspect_blob, inspect_file, judge_size
 from trenza.services.images.measures import count_given_up, count_rendered, measured
 from trenza.services.images.settings import ImagesSettings
 from trenza.services.images.verification import check_outputs
@@ -152,28 +152,43 @@ class ImageEngine(Images):
             return await self.workers.run(job, timeout=self._settings.timeout_seconds)
         except WorkerDied as death:
             if death.out_of_processor_time:
-                self._refuse_time(f"{self._settings.processor_seconds} seconds of processor time", death)
-            raise ProcessingFailed("The decoder crashed on this image.", field="file") from death
+                self._refuse_time(self._settings.processor_seconds, "seconds of processor time", death)
+            raise ProcessingFailed(
+                "The decoder crashed on this image.", field="file", remedy="try again; if it fails again, save it anew"
+            ) from death
         except TimeoutError as error:
-            self._refuse_time(f"{self._settings.timeout_seconds:g} seconds", error)
+            self._refuse_time(self._settings.timeout_seconds, "seconds", error)
 
     def _refuse(self, refusal: answers.Refused) -> NoReturn:
         """Raise the contract's error for what a worker found wrong with an image."""
         if refusal.reason == "damaged":
-            raise InvalidImageFormat("The image is damaged or cut short: its pixels cannot be decoded.", field="file")
+            raise InvalidImageFormat(
+                "The image is damaged or cut short: its pixels cannot be decoded.",
+                field="file",
+                limit=accepted_formats(self._settings),
+                remedy="send the complete file, as the camera or the program saved it",
+            )
         if refusal.reason == "memory":
-            raise ProcessingFailed(
+            # Not `ProcessingFailed`, which may be tried again: this image will need as much every time.
+            raise ImageTooLarge(
                 f"Decoding this image takes more than the {self._settings.memory_bytes // 1024**2:,} MiB of memory allowed.",
                 field="file",
                 limit=self._settings.memory_bytes,
-                unit="bytes",
+                unit="bytes of memory",
+                remedy="scale it down and send it again",
             )
-        if refusal.reason == "too_large":
-            judge_size(refusal.width or 0, refusal.height or 0, self._settings)
-        raise InvalidDimensions("The image has a side of zero pixels.", field="file")
+        # The decoder found another size than the header gave, too large or with a zero side.
+        judge_size(refusal.width or 0, refusal.height or 0, self._settings)
+        raise ProcessingFailed("The worker refused a size that is allowed.", field="file")
 
-    def _refuse_time(self, allowed: str, cause: Exception) -> NoReturn:
-        raise ProcessingTimeout(f"Processing this image takes more than the {allowed} allowed.", field="file") from cause
+    def _refuse_time(self, limit: float, unit: str, cause: Exception) -> NoReturn:
+        raise ProcessingTimeout(
+            f"Processing this image takes more than the {limit:g} {unit} allowed.",
+            field="file",
+            limit=limit,
+            unit=unit,
+            remedy="scale it down, or save it as an ordinary JPEG, and send it again",
+        ) from cause
 
     async def _store(
         self, renditions: Sequence[Rendition], outputs: Sequence[Path], sizes: Sequence[tuple[int, int]]

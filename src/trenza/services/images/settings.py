@@ -33,9 +33,9 @@ class ImagesSettings(BaseSettings):
     """Whether ordinary JPEGs take the fast path over planes (decision 0008). Off, libvips renders everything."""
     prewarm: bool = False
     """Start one worker at once rather than with the first image."""
-    timeout_seconds: float = Field(60.0, gt=0, le=3600)
+    timeout_seconds: float = Field(30.0, gt=0, le=3600)
     """Wall time that one image may take in a worker."""
-    processor_seconds: int = Field(30, ge=1, le=3600)
+    processor_seconds: int = Field(10, ge=1, le=3600)
     """Processor time that one image may take."""
     memory_bytes: int = Field(1024 * _MEBIBYTE, ge=256 * _MEBIBYTE)
     """Memory that a worker may allocate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trenza.chassis.service import Check, Service
 from trenza.services.images.contract import Images
+from trenza.services.images.phrases import PHRASES
 from trenza.services.images.service import ImageEngine
 from trenza.services.images.settings import ImagesSettings
 
@@ -17,4 +18,5 @@ service = Service(
     checks=(Check("image workers", ImageEngine.check, required=False),),
     lifespan=ImageEngine.running,
     extra="images",
+    phrases=PHRASES,
 )

@@ -18,6 +18,7 @@ from trenza.services.photos.contract import InvalidField, InvalidUpid, Photo, Ph
 
 __all__ = [
     "DESCRIPTION_LIMIT",
+    "UPID_PATTERN",
     "DirectUpload",
     "State",
     "Step",
@@ -34,6 +35,7 @@ __all__ = [
     "read_description",
     "read_location",
     "read_moment",
+    "read_span",
     "read_stage",
     "read_upid",
     "target_of",
@@ -114,6 +116,8 @@ class DirectUpload(Value):
 VariantType = Literal["image/webp", "image/avif"]
 """What versions are made into besides JPEG."""
 
+UPID_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
+"""What a UPID looks like, for schemas."""
 _UPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Limits are written without words: they are shown in every language.
 _UPID_LIMIT = "1..64: A-Z a-z 0-9 - _"
@@ -243,6 +247,14 @@ def read_bound(text: str | None, *, field: Literal["from", "to"], zone: tzinfo) 
         return datetime.combine(following, time(), zone).astimezone(UTC)
     except (ValueError, OverflowError):  # it names a time of day, or the last day that there is
         return moment
+
+
+def read_span(start: str | None, end: str | None, *, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    """A span of time from ``from`` and ``to``. Raises `InvalidField` for an end that cannot be read or that comes first."""
+    since, until = read_bound(start, field="from", zone=zone), read_bound(end, field="to", zone=zone)
+    if since is not None and until is not None and since > until:
+        raise InvalidField("from is later than to", **_hint("from", "from <= to", "exchange them, or leave one of them out"))
+    return since, until
 
 
 def in_zone(moment: datetime | None, zone: tzinfo) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import Final
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, Schedule, handles
 from trenza.chassis.telemetry.logs import get_logger
-from trenza.services.images.contract import ProcessingFailed, ProcessingTimeout
+from trenza.services.images.contract import ProcessingFailed
 from trenza.services.photos import counters
 from trenza.services.photos.messages import CallBack, ForgetAnswers, RenderPhoto, ReprocessPhotos, SweepUploads
 from trenza.services.photos.service import PhotosService
@@ -19,7 +19,7 @@ __all__ = ["HANDLERS", "SCHEDULES"]
 _log = get_logger(__name__)
 
 _TRIES: Final = 3
-"""How often the engine may time out or lose a worker on one photo before it counts as failed."""
+"""How often the engine may lose a worker on one photo before it counts as failed. What took too long will do so again."""
 
 
 # The many attempts are for what is not the photo's fault: a process that is killed uses one up, and so does a full disk. After
@@ -42,7 +42,7 @@ async def render_photo(photos: PhotosService, order: RenderPhoto, delivery: Deli
         seconds = await processing.put_back(photo)
         raise Postpone(f"the image engine does not answer: {failure.reason}", seconds=seconds) from failure
     except ContractError as refusal:
-        if isinstance(refusal, ProcessingTimeout | ProcessingFailed) and delivery.attempt < _TRIES:
+        if isinstance(refusal, ProcessingFailed) and delivery.attempt < _TRIES:
             raise
         async with delivery.finish() as work:
             await processing.fail(work, photo, refusal)

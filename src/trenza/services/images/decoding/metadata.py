@@ -15,6 +15,9 @@ __all__ = ["Taken", "read_exif"]
 _DATE = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _OFFSET = re.compile(r"([+-])(\d\d):(\d\d)")
 _LONGEST_OFFSET = timedelta(hours=14)
+_NORTH_SOUTH = {"N": 1, "S": -1}
+_EAST_WEST = {"E": 1, "W": -1}
+"""What each reference letter makes of a coordinate (EXIF 3.0, 4.6.7); any other letter says nothing."""
 
 
 class Taken(NamedTuple):
@@ -47,8 +50,8 @@ def read_tiff_tags(path: str) -> Taken:
 def _taken(exif: Image.Exif) -> Taken:
     details = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)
-    longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "W", 180)
+    latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, _NORTH_SOUTH, 90)
+    longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, _EAST_WEST, 180)
     if latitude is None or longitude is None or (latitude, longitude) == (0, 0):  # cameras without a fix write zeros
         latitude = longitude = None
     return Taken(_moment(details), latitude, longitude)
@@ -83,10 +86,10 @@ def _text(value: Any) -> str:
     return value.strip("\0 ") if isinstance(value, str) else ""
 
 
-def _degrees(gps: dict[int, Any], value_tag: int, reference_tag: int, negative: str, most: float) -> float | None:
+def _degrees(gps: dict[int, Any], value_tag: int, reference_tag: int, signs: dict[str, int], most: float) -> float | None:
     """A coordinate from degrees, minutes and seconds; None unless all of it makes sense."""
     value = gps.get(value_tag)
-    reference = _text(gps.get(reference_tag)).upper()
+    sign = signs.get(_text(gps.get(reference_tag)).upper()[:1])
     if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not 1 <= len(value) <= 3:  # noqa: PLR2004 - d, m, s
         return None
     try:
@@ -94,6 +97,6 @@ def _degrees(gps: dict[int, Any], value_tag: int, reference_tag: int, negative: 
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     degrees: float = sum(part / 60**power for power, part in enumerate(parts))
-    if not math.isfinite(degrees) or min(parts) < 0 or degrees > most or not reference:
+    if not math.isfinite(degrees) or min(parts) < 0 or degrees > most or sign is None:
         return None
-    return round(-degrees if reference.startswith(negative) else degrees, 7)
+    return round(sign * degrees, 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import pyvips
@@ -23,6 +24,9 @@ _LOADERS: Final = {
 _ROTATED_BY_90 = frozenset({5, 6, 7, 8})
 _STRICTNESS: Final = "error"
 """Errors in the data and truncation are refused; what decoders merely warn of (stray bytes, wrong tags) is not."""
+_LOST_PIXELS: Final = "Corrupt JPEG data"
+_HARMLESS: Final = "extraneous bytes"
+"""libjpeg begins every warning of bad data with the first; with the second it only tells of stray bytes between segments."""
 
 
 def prepare_libvips() -> None:
@@ -50,12 +54,28 @@ def open_with_vips(path: str, image_format: str) -> Source:
 
     def scale(to_width: int, to_height: int) -> pyvips.Image:
         if header.interpretation == "cmyk":
-            return _scale_inks(path, to_width, to_height)
-        return pyvips.Image.thumbnail(path, to_width, height=to_height, size="force", fail_on=_STRICTNESS)
+            return _whole(lambda: _scale_inks(path, to_width, to_height))
+        return _whole(
+            lambda: pyvips.Image.thumbnail(path, to_width, height=to_height, size="force", fail_on=_STRICTNESS).copy_memory()
+        )
 
     # libvips gives no EXIF block for TIFF, whose own directories hold it.
     taken = read_tiff_tags(path) if image_format == "tiff" else read_exif(_field(header, "exif-data") or b"")
     return Source(width, height, taken, scale=scale)
+
+
+def _whole(decode: Callable[[], pyvips.Image]) -> pyvips.Image:
+    """What ``decode`` computes; raises `Damaged` when libjpeg had to make pixels up.
+
+    libjpeg only warns of that, and libvips keeps the warning (the first of each decode) among its errors. Its own strictest mode
+    would refuse stray bytes as well, and misses what is lost in the last rows.
+    """
+    pyvips.Error()  # takes what earlier images left, so that it is not held against this one
+    pixels = decode()
+    for warning in str(pyvips.Error()).splitlines():
+        if _LOST_PIXELS in warning and _HARMLESS not in warning:
+            raise Damaged(warning)
+    return pixels
 
 
 def _scale_inks(path: str, to_width: int, to_height: int) -> pyvips.Image:

@@ -1,7 +1,14 @@
 """Reads an image file's format and size from its header, without decoding anything: pure Python, bounded work."""
 
 from trenza.services.images.headers.reading import DamagedHeader, Header, HeaderError, NotAnImage
-from trenza.services.images.headers.recognise import FORMATS, Format, read_file_header, read_header, read_header_async
+from trenza.services.images.headers.recognise import (
+    FORMATS,
+    Format,
+    count_scans,
+    read_file_header,
+    read_header,
+    read_header_async,
+)
 
 __all__ = [
     "FORMATS",
@@ -10,6 +17,7 @@ __all__ = [
     "Header",
     "HeaderError",
     "NotAnImage",
+    "count_scans",
     "read_file_header",
     "read_header",
     "read_header_async",

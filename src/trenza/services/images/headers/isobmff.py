@@ -11,6 +11,7 @@ __all__ = ["header"]
 
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _AVIF = frozenset({b"avif", b"avis"})
+_AVIF_SEQUENCE = b"avis"
 _NEUTRAL = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})
 """Brands that only say *image file*; the compatible brands tell the codec."""
 _MOST_BOXES = 4096
@@ -57,6 +58,8 @@ def _box_at(position: int) -> Scan[tuple[bytes, int, int]]:
 def _codec(brands: bytes) -> str:
     """``heic`` or ``avif`` by the file's brands: the major one, or the compatible ones where that is neutral."""
     major, compatible = brands[:4], {brands[at : at + 4] for at in range(8, len(brands) - 3, 4)}
+    if major == _AVIF_SEQUENCE:
+        raise NotAnImage("it is an animated AVIF, which is not supported; a still one is")
     for candidates in ({major}, compatible if major in _NEUTRAL else set()):
         if candidates & _AVIF:
             return "avif"

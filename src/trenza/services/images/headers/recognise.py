@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from typing import Final
 from trenza.services.images.headers import bmp, gif, isobmff, jpeg, png, tiff, webp
 from trenza.services.images.headers.reading import Budget, Header, NotAnImage, Scan, drive, drive_async, peek
 
-__all__ = ["FORMATS", "Format", "read_file_header", "read_header", "read_header_async"]
+__all__ = ["FORMATS", "Format", "count_scans", "read_file_header", "read_header", "read_header_async"]
 
 _HEAD = 512
 
@@ -50,17 +51,25 @@ _PARSERS: Final[tuple[tuple[re.Pattern[bytes], Callable[[], Scan[Header]]], ...]
 
 # What people do upload by mistake, so that the refusal can say what the file is instead.
 _STRANGERS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
-    (re.compile(rb"%PDF-"), "a PDF document"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "a JPEG XL image"),
-    (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "a JPEG 2000 image"),
-    (re.compile(rb"8BPS"), "a Photoshop document"),
-    (re.compile(rb"\x00\x00[\x01\x02]\x00"), "an icon"),
-    (re.compile(rb"PK\x03\x04"), "a ZIP archive or an office document"),
-    (re.compile(rb"\x1a\x45\xdf\xa3"), "a video"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<svg[\s>]|<[?!].*<svg[\s>])", re.DOTALL | re.IGNORECASE), "an SVG drawing"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|script)", re.IGNORECASE), "an HTML page"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?[\t\n\r\x20-\x7e]+\Z"), "a text"),
+    (re.compile(rb"%PDF-"), "it is a PDF document, not an image"),
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "it is a JPEG XL image, which is not supported"),
+    (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "it is a JPEG 2000 image, which is not supported"),
+    (re.compile(rb"8BPS"), "it is a Photoshop document, which is not supported"),
+    (re.compile(rb"\x00\x00[\x01\x02]\x00"), "it is a Windows icon or cursor, which is not supported"),
+    (re.compile(rb"PK\x03\x04"), "it is a ZIP archive or an office document, not an image"),
+    (re.compile(rb"\x1a\x45\xdf\xa3"), "it is a video, not an image"),
+    (
+        re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<svg[\s>]|<[?!].*<svg[\s>])", re.DOTALL | re.IGNORECASE),
+        "it is an SVG drawing, which is not supported",
+    ),
+    (
+        re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|script)", re.IGNORECASE),
+        "it is an HTML page, not an image",
+    ),
 )
+_BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LAYOUT: Final = frozenset("\t\n\r\f\ufeff")
+"""Characters of texts that are not printed themselves."""
 
 
 def _header() -> Scan[Header]:
@@ -73,8 +82,20 @@ def _header() -> Scan[Header]:
             return (yield from parse())
     for pattern, stranger in _STRANGERS:
         if pattern.match(head):
-            raise NotAnImage(f"it is {stranger}, not an image")
+            raise NotAnImage(stranger)
+    if _is_text(head):
+        raise NotAnImage("it is a text, not an image")
     raise NotAnImage("it is not an image of a known format")
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins as a text in UTF-8 or UTF-16 does. The last character may be cut off."""
+    encoding = "utf-16" if head.startswith(_BYTE_ORDER_MARKS) else "utf-8"
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(character.isprintable() or character in _LAYOUT for character in text)
 
 
 def read_header(read: Callable[[int, int], bytes], budget: Budget | None = None) -> Header:
@@ -92,6 +113,15 @@ def read_file_header(path: Path) -> tuple[Header, int]:
         descriptor = file.fileno()
         header = read_header(lambda start, length: os.pread(descriptor, length, start))
         return header, os.fstat(descriptor).st_size
+
+
+def count_scans(path: Path, most: int) -> int:
+    """How many scans a local JPEG makes a decoder go through, up to ``most`` + 1; reads the file once. Raises as `read_header`."""
+    with path.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
+        # Each search begins with short reads that grow, so that what is read stays within twice the file.
+        budget = Budget(bytes=2 * os.fstat(descriptor).st_size + Budget().bytes)
+        return drive(jpeg.scans(most), lambda start, length: os.pread(descriptor, length, start), budget)
 
 
 async def read_header_async(read: Callable[[int, int], Awaitable[bytes]], size: int) -> Header:

@@ -9,8 +9,9 @@ from typing import Any, Final
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from trenza.chassis.http.documentation import documented_problems
 from trenza.chassis.http.prefer import Wait
-from trenza.chassis.http.problem import PROBLEM_MEDIA_TYPE, Problem
+from trenza.chassis.http.problem import Problem
 from trenza.services.images.contract import Images
 from trenza.services.photos.routes.bodies import PhotoBody
 
@@ -46,37 +47,16 @@ def failure_as_problem(photo: PhotoBody) -> Problem:
     )
 
 
-def documented_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route for these statuses."""
-    content = {PROBLEM_MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
-
-
-_PROBLEM_SCHEMA: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "RFC 9457; more members name the field, its limit and the remedy.",
-    "required": ["type", "title", "status", "detail", "instance", "code", "correlation_id"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "code": {"type": "string", "description": "Stable; for programs."},
-        "correlation_id": {"type": "string"},
-    },
-}
-
 IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
-    "schema": {"type": "string", "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     "description": "The same request sent again with the same key gets the first answer again, for 24 hours.",
 }
 PREFER_WAIT: Final[dict[str, Any]] = {
     "name": "Prefer",
     "in": "header",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "pattern": "wait=[0-9]+"},
     "example": "wait=30",
     "description": "`wait=N`: answer once processing has ended, or after N seconds.",
 }

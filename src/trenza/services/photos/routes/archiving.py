@@ -9,12 +9,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from trenza.chassis.auth.permissions import ScopeMissing
 from trenza.chassis.http.archive import ArchiveEntry, archive
+from trenza.chassis.http.queries import SINGLE_VALUES, StrictQuery
 from trenza.services.photos import rules
 from trenza.services.photos.contract import MAX_PAGE, Photo, PhotoFilter, PhotoPage, Stage, VersionNotFound
 from trenza.services.photos.routes.access import ORIGINALS, Service, Viewer, may_see_originals
@@ -27,7 +28,7 @@ __all__ = ["router"]
 router = APIRouter()
 
 
-class ArchiveQuery(BaseModel):
+class ArchiveQuery(StrictQuery):
     """Which version of which photos."""
 
     version: str = Field("large", description="`thumbnail`, `small`, `medium`, `large`, or `original` (role editor).")
@@ -38,6 +39,7 @@ class ArchiveQuery(BaseModel):
     "/api/projects/{upid}/photos.zip",
     response_class=Response,
     summary="The photos of a project unit as a ZIP archive",
+    dependencies=[SINGLE_VALUES],
     responses={
         200: {"content": {"application/zip": {}}, "description": "Streamed as it is made; its length is not known before."},
         **documented_problems(401, 403, 404, 422),

@@ -19,7 +19,7 @@ router = APIRouter()
 
 
 @router.delete(
-    "/api/photos/{photo_id}",
+    "/api/photos/{photo_id:uuid}",
     status_code=204,
     summary="Delete a photo",
     responses=documented_problems(401, 403, 404, 422),
@@ -30,7 +30,7 @@ async def delete_photo(photos: Service, _principal: Manager, photo_id: UUID) -> 
 
 
 @router.post(
-    "/api/photos/{photo_id}/retry",
+    "/api/photos/{photo_id:uuid}/retry",
     status_code=202,
     response_model=PhotoBody,
     summary="Retry a failed photo",

@@ -30,7 +30,7 @@ __all__ = ["router"]
 router = APIRouter()
 
 _UPLOADS: Final = "/api/photos/uploads"
-_COMPLETE: Final = "/api/photos/uploads/{upload_id}/complete"
+_COMPLETE: Final = "/api/photos/uploads/{upload_id:uuid}/complete"
 
 
 class DirectUploadOrder(DetailsOrder):

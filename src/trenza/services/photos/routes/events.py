@@ -28,7 +28,7 @@ async def _visible(photos: Service, _principal: Viewer, photo_id: UUID) -> Photo
 
 
 @router.get(
-    "/api/photos/{photo_id}/events",
+    "/api/photos/{photo_id:uuid}/events",
     response_class=EventSourceResponse,
     summary="Follow a photo",
     responses={

@@ -94,7 +94,7 @@ UPLOAD_FORM: Final[dict[str, Any]] = {
                             "items": {"type": "string", "format": "binary"},
                             "description": "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF; repeat the field for several.",
                         },
-                        "upid": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "example": "UNP-1978"},
+                        "upid": {"type": "string", "pattern": rules.UPID_PATTERN, "example": "UNP-1978"},
                         "stage": {"type": "string", "enum": list(get_args(Stage))},
                         "description": {"type": "string", "maxLength": rules.DESCRIPTION_LIMIT},
                         "taken_at": {

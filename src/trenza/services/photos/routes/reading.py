@@ -9,7 +9,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
+from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from trenza.chassis.auth.permissions import ScopeMissing
 from trenza.chassis.http.content import respond_with_blob
 from trenza.chassis.http.negotiation import preferred_type
 from trenza.chassis.http.pages import InvalidCursor, Page, PageCursor, PageLimit, decode_cursor, encode_cursor, link_to_next
+from trenza.chassis.http.queries import SINGLE_VALUES, StrictQuery
 from trenza.services.photos import rules
 from trenza.services.photos.contract import PhotoFilter, PhotoPosition, Stage, Status
 from trenza.services.photos.routes.access import ORIGINALS, Public, Service, Viewer, may_see_originals
@@ -30,18 +32,33 @@ __all__ = ["router"]
 router = APIRouter()
 
 _ON_REQUEST: Final[tuple[rules.VariantType, ...]] = ("image/avif", "image/webp")
-_UPID = Annotated[str, PathParameter(description="1 to 64 of letters, digits, `-` and `_`.")]
+_UPID = Annotated[
+    str,
+    PathParameter(
+        description="1 to 64 of letters, digits, `-` and `_`.",
+        json_schema_extra={"pattern": rules.UPID_PATTERN},
+    ),
+]
+_MOMENT: Final[JsonDict] = {
+    "pattern": r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$",
+    "examples": ["2026-05-31", "2026-05-31T14:30:00-05:00"],
+}
 
 
-class GalleryQuery(BaseModel):
+class GalleryQuery(StrictQuery):
     """Which photos of a project unit, and which page of them."""
 
     stage: Stage | None = Field(None, description="Before, during or after the works.")
     status: Status | None = Field(None, description="Where processing stands.")
     start: str | None = Field(
-        None, alias="from", description="Uploaded at this moment or later: ISO 8601, a date or a date and time."
+        None,
+        alias="from",
+        description="Uploaded at this moment or later: ISO 8601, a date or a date and time.",
+        json_schema_extra=_MOMENT,
     )
-    to: str | None = Field(None, description="Uploaded before this moment; a date alone includes that day.")
+    to: str | None = Field(
+        None, description="Uploaded before this moment; a date alone includes that day.", json_schema_extra=_MOMENT
+    )
     cursor: PageCursor = None
     limit: PageLimit = 50
 
@@ -49,14 +66,15 @@ class GalleryQuery(BaseModel):
 class ListQuery(GalleryQuery):
     """Which photos, and which page of them."""
 
-    upid: str | None = Field(None, description="Of this project unit only.")
+    upid: str | None = Field(None, description="Of this project unit only.", json_schema_extra={"pattern": rules.UPID_PATTERN})
 
 
 @router.get(
     "/api/photos",
     response_model=Page[PhotoBody],
     summary="List photos",
-    responses=documented_problems(401, 403, 422),
+    dependencies=[SINGLE_VALUES],
+    responses=documented_problems(422),
 )
 async def list_photos(request: Request, photos: Service, principal: Viewer, query: Annotated[ListQuery, Query()]) -> Response:
     """Photos, newest first. `next_cursor` leads to the next page; photos that arrive meanwhile shift nothing."""
@@ -68,7 +86,8 @@ async def list_photos(request: Request, photos: Service, principal: Viewer, quer
     "/api/projects/{upid}/photos",
     response_model=Page[PhotoBody],
     summary="The gallery of a project unit",
-    responses=documented_problems(401, 403, 422),
+    dependencies=[SINGLE_VALUES],
+    responses=documented_problems(422),
 )
 async def project_gallery(
     request: Request, photos: Service, principal: Viewer, upid: _UPID, query: Annotated[GalleryQuery, Query()]
@@ -78,7 +97,7 @@ async def project_gallery(
 
 
 @router.get(
-    "/api/photos/{photo_id}",
+    "/api/photos/{photo_id:uuid}",
     response_model=PhotoBody,
     summary="One photo",
     responses=documented_problems(401, 403, 404, 422),
@@ -89,9 +108,9 @@ async def get_photo(request: Request, photos: Service, principal: Viewer, photo_
     return json_answer(await photo_body(photo, photos, with_original=may_see_originals(request, principal)))
 
 
-@router.head("/api/photos/{photo_id}/{version}", include_in_schema=False)
+@router.head("/api/photos/{photo_id:uuid}/{version}", include_in_schema=False)
 @router.get(
-    "/api/photos/{photo_id}/{version}",
+    "/api/photos/{photo_id:uuid}/{version}",
     response_class=Response,
     summary="A version of a photo",
     responses={
@@ -101,7 +120,7 @@ async def get_photo(request: Request, photos: Service, principal: Viewer, photo_
         },
         206: {"description": "The range that was asked for."},
         304: {"description": "The client has it already."},
-        **documented_problems(401, 403, 404, 409, 416, 422),
+        **documented_problems(401, 403, 404, 409, 412, 416),
     },
 )
 async def get_version(
@@ -140,14 +159,8 @@ async def get_version(
 async def _page(
     photos: PhotosService, query: GalleryQuery, upid: str | None, request: Request, *, with_original: bool
 ) -> Response:
-    zone = photos.settings.zone
-    matching = PhotoFilter(
-        upid=upid,
-        stage=query.stage,
-        status=query.status,
-        created_from=rules.read_bound(query.start, field="from", zone=zone),
-        created_to=rules.read_bound(query.to, field="to", zone=zone),
-    )
+    since, until = rules.read_span(query.start, query.to, zone=photos.settings.zone)
+    matching = PhotoFilter(upid=upid, stage=query.stage, status=query.status, created_from=since, created_to=until)
     page = await photos.list_photos(matching=matching, after=_position(query.cursor), limit=query.limit)
     items = [await photo_body(photo, photos, with_original=with_original) for photo in page.photos]
     following = None if page.next is None else encode_cursor((page.next.created_at, page.next.id))

@@ -45,11 +45,14 @@ _AT_ONCE: Final = 4
     response_model=PhotoBody,
     summary="Upload photos",
     responses={
-        200: {"model": PhotoBody, "description": "The same bytes are there already under this UPID: the existing photo."},
+        200: {
+            "model": PhotoBody,
+            "description": "The same bytes are there already under this UPID: the existing photo as it is.",
+        },
         201: {"model": PhotoBody, "description": "Stored and processed (with `Prefer: wait=N`)."},
         202: {"description": "Stored; its versions are being made."},
         207: {"model": UploadResults, "description": "Several files: one result for each, in the order of the files."},
-        **documented_problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
+        **documented_problems(400, 401, 403, 408, 409, 413, 415, 422, 500, 503, 504),
     },
     openapi_extra={**UPLOAD_FORM, "parameters": [IDEMPOTENCY_KEY, PREFER_WAIT]},
 )
@@ -90,37 +93,35 @@ class _Upload:
 
     async def one(self, file: ReceivedFile) -> Response:
         """The answer for a single file; its refusal is raised."""
-        status, photo = await self._accept(file)
+        accepted = await self.photos.uploads.accept(incoming(file), self.details)
+        status, photo = await outcome(self.photos, accepted, self.wait)
         return accepted_answer(status, photo, self.wait)
 
     async def several(self, files: tuple[ReceivedFile, ...]) -> Response:
         """The answer for several files."""
         places = asyncio.Semaphore(_AT_ONCE)
-        results = await asyncio.gather(*(self._result(file, places) for file in files))
+        turns = {file.sha256: asyncio.Lock() for file in files}  # of the same bytes the first file makes the photo
+        results = await asyncio.gather(*(self._result(file, places, turns[file.sha256]) for file in files))
         return json_answer(UploadResults(results=list(results)), _MULTI_STATUS, self.wait.headers)
 
-    async def _result(self, file: ReceivedFile, places: asyncio.Semaphore) -> UploadResult:
+    async def _result(self, file: ReceivedFile, places: asyncio.Semaphore, turn: asyncio.Lock) -> UploadResult:
         try:
-            status, photo = await self._accept(file, places)
+            async with turn, places:
+                accepted = await self.photos.uploads.accept(incoming(file), self.details)
+            status, photo = await outcome(self.photos, accepted, self.wait)
         except Exception as error:  # noqa: BLE001 - told as the problem that it would be alone, and logged there if it is ours
             response = problem_response(self.request, error)
             problem: dict[str, Any] = orjson.loads(bytes(response.body))
             return UploadResult(filename=file.filename, status=response.status_code, problem=problem)
         return UploadResult(filename=file.filename, status=status, photo=photo)
 
-    async def _accept(self, file: ReceivedFile, places: asyncio.Semaphore | None = None) -> tuple[int, PhotoBody]:
-        """Store one file, wait as preferred, and return the status and the photo."""
-        async with places or asyncio.Semaphore(1):
-            accepted = await self.photos.uploads.accept(incoming(file), self.details)
-        return await outcome(self.photos, accepted, self.wait)
-
 
 async def outcome(photos: PhotosService, accepted: Accepted, wait: Wait) -> tuple[int, PhotoBody]:
     """The status and the photo that answer an upload, after the preferred wait. Raises the problem of one that has failed."""
     photo = await photos.settled(accepted.photo, timeout=wait.seconds or 0)
     body = await photo_body(photo, photos, with_original=True)
+    if photo.status == "failed":  # now, or when the same bytes came before
+        raise failure_as_problem(body)
     if not accepted.created:
         return 200, body
-    if photo.status == "failed":
-        raise failure_as_problem(body)
     return (201 if photo.status == "completed" else 202), body
