@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"PIL", "alembic", "boto3", "botocore", "cv2", "numpy", "onnxruntime", "pi_heif", "pyvips"}
+HEAVY = {"PIL", "alembic", "boto3", "botocore", "cv2", "cykooz_resizer", "numpy", "onnxruntime", "pi_heif", "pyvips"}
 """Hundreds of milliseconds, or many megabytes: for worker processes and commands only."""
 FRAMEWORKS = {
     "aiohttp",

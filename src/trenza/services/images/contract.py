@@ -83,6 +83,10 @@ class Rendered(Value):
     location: Location | None = None
     """Where, from its EXIF; None for coordinates that cannot be, and for the zeros that cameras without a fix write."""
     renditions: tuple[RenderedImage, ...] = ()
+    thumbhash: str | None = None
+    """The image in some 25 bytes (ThumbHash, in base64), to be shown until it has loaded; None when nothing was ordered."""
+    dominant_colour: str | None = None
+    """The colour that covers most of it, as ``#rrggbb``; None when nothing was ordered."""
 
 
 class InvalidImageFormat(ContractError):

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 from trenza.chassis.contract import ContractError
 from trenza.chassis.telemetry.metrics import registry
 
-__all__ = ["measured"]
+__all__ = ["count_given_up", "count_rendered", "measured"]
 
 _PROCESSED: Final = Counter(
     "images_processed_total", "Images worked on, by outcome", ("operation_type", "status"), registry=registry()
@@ -24,6 +24,27 @@ _DURATION: Final = Histogram(
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
     registry=registry(),
 )
+_RENDERED: Final = Counter(
+    "images_rendered_total",
+    "Images rendered, by the path that made the renditions (planes, libvips)",
+    ("path",),
+    registry=registry(),
+)
+_GIVEN_UP: Final = Counter(
+    "image_workers_given_up_total",
+    "Workers that ended on a damaged JPEG, which was then left to libvips",
+    registry=registry(),
+)
+
+
+def count_rendered(path: str) -> None:
+    """Count an image by the path that rendered it."""
+    _RENDERED.labels(path).inc()
+
+
+def count_given_up() -> None:
+    """Count a worker that had to end, so that another could do its job without the fast path."""
+    _GIVEN_UP.inc()
 
 
 @contextmanager

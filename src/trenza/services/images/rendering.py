@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypedDict
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
 
 import pyvips
+from PIL import Image
 
 from trenza.services.images.decoding.colours import to_srgb
 from trenza.services.images.decoding.source import Damaged, Source
 from trenza.services.images.decoding.vips import open_with_vips, scale_memory
+from trenza.services.images.jobs import Done, JobOutput, RenderJob
+from trenza.services.images.placeholders import SIDE, Pixels, dominant_colour, thumbhash
 from trenza.services.images.plan import Box, plan
+from trenza.services.images.planes.eligibility import Unsuited
 
-__all__ = ["JobOutput", "RenderJob", "render"]
+__all__ = ["render"]
 
 _WEBP_EFFORT, _AVIF_EFFORT = 2, 0
 """Beyond these, each step costs several times the processor time for a few percent of the bytes."""
@@ -26,51 +32,39 @@ _OUT_OF_MEMORY: Final = (
 """How libvips and the libraries under it say that an allocation failed; libheif says it of its AV1 encoder in many ways."""
 
 
-class JobOutput(TypedDict):
-    """One rendition that a job asks for; ``path`` is where its file goes."""
-
-    path: str
-    width: int
-    height: int
-    fit: str
-    media_type: str
-    quality: int
-
-
-class RenderJob(TypedDict):
-    """One image to render. Sizes are in pixels; ``format`` is a name of `headers.FORMATS`, told from the content."""
-
-    source: str
-    format: str
-    max_pixels: int
-    max_side: int
-    processor_seconds: int
-    outputs: list[JobOutput]
-
-
-def render(job: RenderJob) -> dict[str, Any]:
+def render(job: RenderJob, fast: Callable[[RenderJob], Done] | None = None) -> dict[str, Any]:
     """Do the job and answer it, as `workers.answers` reads it: ``rendered`` or ``refused``.
 
-    Raises MemoryError when the limit is reached, and OSError or pyvips.Error when an output cannot be written.
+    ``fast`` is tried first when the job allows it; it raises `Unsuited` for what is not its own. Raises MemoryError when the
+    limit is reached, and OSError or pyvips.Error when an output cannot be written.
     """
+    if fast is not None and job["fast"]:
+        with contextlib.suppress(Unsuited):  # it has written nothing
+            return _rendered(fast(job))
     try:
         source = _open(job["source"], job["format"])
         if min(source.width, source.height) < 1:
             return _refused("empty", f"{source.width} x {source.height}")
         if source.width * source.height > job["max_pixels"] or max(source.width, source.height) > job["max_side"]:
             return {**_refused("too_large", "the decoder's header"), "width": source.width, "height": source.height}
-        sizes = _write_all(source, job["outputs"])
+        sizes, pixels = _write_all(source, job["outputs"])
     except Damaged as damaged:
         return _refused("damaged", str(damaged))
-    taken = source.taken
+    return _rendered(Done("libvips", source.width, source.height, source.taken, sizes, pixels))
+
+
+def _rendered(done: Done) -> dict[str, Any]:
     return {
         "kind": "rendered",
-        "width": source.width,
-        "height": source.height,
-        "taken_at": None if taken.at is None else taken.at.isoformat(),
-        "latitude": taken.latitude,
-        "longitude": taken.longitude,
-        "sizes": sizes,
+        "path": done.path,
+        "width": done.width,
+        "height": done.height,
+        "taken_at": None if done.taken.at is None else done.taken.at.isoformat(),
+        "latitude": done.taken.latitude,
+        "longitude": done.taken.longitude,
+        "sizes": done.sizes,
+        "thumbhash": None if done.pixels is None else thumbhash(done.pixels),
+        "dominant_colour": None if done.pixels is None else dominant_colour(done.pixels),
     }
 
 
@@ -96,9 +90,9 @@ def _open(path: str, image_format: str) -> Source:
     return open_with_pillow(path, image_format)
 
 
-def _write_all(source: Source, outputs: list[JobOutput]) -> list[tuple[int, int]]:
-    """Write every output; the sizes are in the order of the outputs."""
-    steps = plan(source.width, source.height, [Box(out["width"], out["height"], out["fit"]) for out in outputs])  # type: ignore[arg-type] # both sides check fit
+def _write_all(source: Source, outputs: list[JobOutput]) -> tuple[list[tuple[int, int]], Pixels | None]:
+    """Write every output. Returns their sizes in their order, and the whole image in a few pixels."""
+    steps = plan(source.width, source.height, [Box(out["width"], out["height"], out["fit"]) for out in outputs])
     wholes: list[pyvips.Image] = []
     sizes = [(0, 0)] * len(outputs)
     for step in steps:
@@ -112,7 +106,7 @@ def _write_all(source: Source, outputs: list[JobOutput]) -> list[tuple[int, int]
             part = whole.crop(step.left, step.top, step.width, step.height)
         _save(part, outputs[step.order])
         sizes[step.order] = step.width, step.height
-    return sizes
+    return sizes, _few_pixels(wholes[-1]) if wholes else None
 
 
 def _decode(source: Source, width: int, height: int) -> pyvips.Image:
@@ -122,6 +116,13 @@ def _decode(source: Source, width: int, height: int) -> pyvips.Image:
     except pyvips.Error as error:
         _raise_if_out_of_memory(error)
         raise Damaged(str(error)) from error
+
+
+def _few_pixels(smallest: pyvips.Image) -> Pixels:
+    """As few pixels as placeholders need, of the smallest version."""
+    few = smallest.thumbnail_image(SIDE, height=SIDE, size="down", no_rotate=True)
+    picture = Image.frombytes("RGB", (few.width, few.height), few.write_to_memory()).convert("YCbCr")
+    return Pixels(few.width, few.height, *(band.tobytes() for band in picture.split()))
 
 
 def _save_jpeg(pixels: pyvips.Image, path: str, quality: int) -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from trenza.chassis.blobs import BlobMissing, BlobStat
 from trenza.chassis.service import Resources
+from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.images.contract import (
     ImageInfo,
     Images,
@@ -27,7 +28,7 @@ from trenza.services.images.contract import (
 )
 from trenza.services.images.headers import FORMATS
 from trenza.services.images.inspection import inspect_blob, inspect_file, judge_size
-from trenza.services.images.measures import measured
+from trenza.services.images.measures import count_given_up, count_rendered, measured
 from trenza.services.images.settings import ImagesSettings
 from trenza.services.images.verification import check_outputs
 from trenza.services.images.workers import answers
@@ -37,6 +38,7 @@ from trenza.services.images.workers.worker import Confinement, WorkerDied
 __all__ = ["ImageEngine"]
 
 _FORMAT_BY_MEDIA_TYPE = {known.media_type: name for name, known in FORMATS.items()}
+_log = get_logger(__name__)
 _OUTPUT_EXTENSIONS = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/avif": ".avif"}
 
 
@@ -89,7 +91,7 @@ class ImageEngine(Images):
         """Have one local file rendered, and store the results."""
         outputs = [self._blobs.new_spool_file(_OUTPUT_EXTENSIONS[rendition.media_type]) for rendition in renditions]
         try:
-            answer = await self._ask(self._job(path, info, renditions, outputs))
+            answer = await self._ask(path, info, renditions, outputs)
             await asyncio.to_thread(check_outputs, renditions, outputs, answer.sizes)
             images = await self._store(renditions, outputs, answer.sizes)
         finally:
@@ -98,10 +100,19 @@ class ImageEngine(Images):
         location = None
         if answer.latitude is not None and answer.longitude is not None:
             location = Location(latitude=answer.latitude, longitude=answer.longitude)
-        return Rendered(width=answer.width, height=answer.height, taken_at=answer.taken_at, location=location, renditions=images)
+        count_rendered(answer.path)
+        return Rendered(
+            width=answer.width,
+            height=answer.height,
+            taken_at=answer.taken_at,
+            location=location,
+            renditions=images,
+            thumbhash=answer.thumbhash,
+            dominant_colour=answer.dominant_colour,
+        )
 
-    def _job(self, path: Path, info: ImageInfo, renditions: Sequence[Rendition], outputs: Sequence[Path]) -> bytes:
-        """The job, as `rendering.RenderJob` describes it."""
+    def _job(self, path: Path, info: ImageInfo, renditions: Sequence[Rendition], outputs: Sequence[Path], *, fast: bool) -> bytes:
+        """The job, as `jobs.RenderJob` describes it."""
         return orjson.dumps(
             {
                 "source": str(path.absolute()),
@@ -109,6 +120,7 @@ class ImageEngine(Images):
                 "max_pixels": self._settings.max_pixels,
                 "max_side": self._settings.max_side,
                 "processor_seconds": self._settings.processor_seconds,
+                "fast": fast,
                 "outputs": [
                     {"path": str(output.absolute()), **rendition.model_dump(exclude={"name", "key"})}
                     for rendition, output in zip(renditions, outputs, strict=True)
@@ -116,19 +128,34 @@ class ImageEngine(Images):
             }
         )
 
-    async def _ask(self, job: bytes) -> answers.Rendered:
-        """Have the job done; failures become the contract's."""
+    async def _ask(
+        self, path: Path, info: ImageInfo, renditions: Sequence[Rendition], outputs: Sequence[Path]
+    ) -> answers.Rendered:
+        """Have the image rendered; failures become the contract's.
+
+        When a worker gave up, another does the job once more without the fast path, so that the verdict is libvips'.
+        """
+        answer = await self._run(self._job(path, info, renditions, outputs, fast=self._settings.fast_jpeg))
+        if isinstance(answer, answers.Unsuited):
+            count_given_up()
+            _log.info("image worker gave up on a damaged JPEG; libvips judges it", said=answer.detail)
+            answer = await self._run(self._job(path, info, renditions, outputs, fast=False))
+        if isinstance(answer, answers.Unsuited):
+            raise ProcessingFailed("The worker answered what was not asked.", field="file")
+        if isinstance(answer, answers.Refused):
+            self._refuse(answer)
+        return answer
+
+    async def _run(self, job: bytes) -> answers.Rendered | answers.Unsuited | answers.Refused:
+        """Have one job done; deaths and time-outs become the contract's."""
         try:
-            answer = await self.workers.run(job, timeout=self._settings.timeout_seconds)
+            return await self.workers.run(job, timeout=self._settings.timeout_seconds)
         except WorkerDied as death:
             if death.out_of_processor_time:
                 self._refuse_time(f"{self._settings.processor_seconds} seconds of processor time", death)
             raise ProcessingFailed("The decoder crashed on this image.", field="file") from death
         except TimeoutError as error:
             self._refuse_time(f"{self._settings.timeout_seconds:g} seconds", error)
-        if isinstance(answer, answers.Refused):
-            self._refuse(answer)
-        return answer
 
     def _refuse(self, refusal: answers.Refused) -> NoReturn:
         """Raise the contract's error for what a worker found wrong with an image."""

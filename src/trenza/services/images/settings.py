@@ -29,6 +29,8 @@ class ImagesSettings(BaseSettings):
     """The longest side, in pixels."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     """Worker processes at most. One uses one core."""
+    fast_jpeg: bool = True
+    """Whether ordinary JPEGs take the fast path over planes (decision 0008). Off, libvips renders everything."""
     prewarm: bool = False
     """Start one worker at once rather than with the first image."""
     timeout_seconds: float = Field(60.0, gt=0, le=3600)

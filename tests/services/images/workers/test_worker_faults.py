@@ -20,7 +20,7 @@ from trenza.chassis.blobs import Blobs
 from trenza.chassis.testing.hostile_pictures import png_bomb
 from trenza.chassis.testing.pictures import phone_photo
 from trenza.services.images.contract import ProcessingFailed, ProcessingTimeout, Rendition
-from trenza.services.images.rendering import RenderJob
+from trenza.services.images.jobs import RenderJob
 from trenza.services.images.service import ImageEngine
 from trenza.services.images.wiring import service
 from trenza.services.images.workers.pool import WorkerPool
@@ -208,6 +208,7 @@ async def test_first_come_first_served(tmp_path: Path) -> None:
         "max_pixels": 10**8,
         "max_side": 65_535,
         "processor_seconds": 9,
+        "fast": True,
         "outputs": [],
     }
     pool = WorkerPool(Confinement(512 * 1024**2, 64 * 1024**2, tmp_path), size=1, jobs_per_worker=9, idle_seconds=9)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from trenza.chassis.telemetry.logs import get_logger
-from trenza.services.images.workers.answers import Refused, Rendered
+from trenza.services.images.workers.answers import Refused, Rendered, Unsuited
 from trenza.services.images.workers.worker import Confinement, Worker, WorkerDied, WorkerUnavailable
 
 __all__ = ["WorkerPool"]
@@ -19,7 +19,7 @@ class WorkerPool:
     """At most ``size`` workers. Jobs beyond wait in the order in which they came.
 
     A worker ends after ``jobs_per_worker`` jobs, after ``idle_seconds`` without one, and whenever a job on it failed, timed out,
-    reached the memory limit or was cancelled.
+    reached the memory limit, was cancelled, or made it give up.
     """
 
     def __init__(self, confinement: Confinement, *, size: int, jobs_per_worker: int, idle_seconds: float) -> None:
@@ -32,6 +32,7 @@ class WorkerPool:
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         self._proven = False
+        self._told_slow = False
 
     @property
     def alive(self) -> int:
@@ -60,7 +61,7 @@ class WorkerPool:
         if not self._proven:
             await self.warm()
 
-    async def run(self, job: bytes, *, timeout: float) -> Rendered | Refused:
+    async def run(self, job: bytes, *, timeout: float) -> Rendered | Unsuited | Refused:
         """Have a job done.
 
         ``timeout`` is in seconds from when a worker has the job. Raises `WorkerDied`, TimeoutError, or `WorkerUnavailable` when
@@ -68,7 +69,7 @@ class WorkerPool:
         """
         async with self._slots, self._borrowed() as worker:
             answer = await worker.ask(job, timeout=timeout)
-            if isinstance(answer, Refused) and answer.reason == "memory":
+            if isinstance(answer, Unsuited) or (isinstance(answer, Refused) and answer.reason == "memory"):
                 worker.kill()
             return answer
 
@@ -90,6 +91,7 @@ class WorkerPool:
             self._proven = False
             await worker.ready()
             self._proven = True
+            self._tell_slow(worker.slow)
             yield worker
         except WorkerDied as death:
             self._end(worker)
@@ -100,6 +102,12 @@ class WorkerPool:
             self._end(worker)
             raise
         self._give_back(worker)
+
+    def _tell_slow(self, reason: str) -> None:
+        """Log once that the fast path does not work here."""
+        if reason and not self._told_slow:
+            self._told_slow = True
+            _log.warning("JPEGs are rendered without the fast path", reason=reason)
 
     def _idle_worker(self) -> Worker | None:
         """The worker that was used last, so that the others may retire."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from trenza.services.images.workers.answers import Answer, Ready, Refused, Rendered, read_answer
+from trenza.services.images.workers.answers import Answer, Ready, Refused, Rendered, Unsuited, read_answer
 from trenza.services.images.workers.frames import HEAD_BYTES, MAX_FRAME_BYTES, frame_length, to_frame
 
 __all__ = ["Confinement", "Worker", "WorkerDied", "WorkerUnavailable"]
@@ -61,6 +61,8 @@ class Worker:
         """Whether it has a job and has not answered yet."""
         self.jobs = 0
         """How many jobs it has had."""
+        self.slow = ""
+        """Why it renders everything with libvips; known once it is ready, and empty when it need not."""
 
     @classmethod
     async def start(cls, confinement: Confinement) -> Worker:
@@ -96,6 +98,7 @@ class Worker:
         if not isinstance(answer, Ready):
             raise WorkerUnavailable("an image worker began with something else than that it is ready")
         self._is_ready = True
+        self.slow = answer.slow
 
     @property
     def alive(self) -> bool:
@@ -112,8 +115,11 @@ class Worker:
         """The end of what it wrote to its standard error."""
         return self._said.decode("utf-8", "replace").strip()
 
-    async def ask(self, job: bytes, *, timeout: float) -> Rendered | Refused:
-        """Its answer. Raises `WorkerDied`, TimeoutError or `WorkerUnavailable`; after any of them it is of no use."""
+    async def ask(self, job: bytes, *, timeout: float) -> Rendered | Unsuited | Refused:
+        """Its answer. Raises `WorkerDied`, TimeoutError or `WorkerUnavailable`.
+
+        After any of these, or `Unsuited`, it is of no use.
+        """
         self.jobs += 1
         self.busy = True
         async with asyncio.timeout(timeout):
@@ -125,7 +131,7 @@ class Worker:
                 raise WorkerDied(await self._process.wait()) from None
             answer = await self._hear()
         self.busy = False
-        if isinstance(answer, Rendered | Refused):
+        if isinstance(answer, Rendered | Unsuited | Refused):
             return answer
         raise WorkerUnavailable(f"an image worker could not work: {answer}")
 
