@@ -107,6 +107,15 @@ def test_a_scope_that_nobody_declares_is_refused_with_those_that_exist(trenza: T
     assert not (tmp_path / "data").exists()
 
 
+def test_a_token_may_be_for_one_unit(trenza: Trenza, tmp_path: Path) -> None:
+    made = trenza("token", "--data-dir", tmp_path / "data", "photos:viewer@NORTE")
+    assert made.exit_code == 0
+    claims = jwt.decode(made.stdout.strip(), options={"verify_signature": False})
+    assert claims["scope"] == "photos:viewer@NORTE"
+    refused = trenza("token", "--data-dir", tmp_path / "data", "photos:viewer@")
+    assert refused.stderr.startswith("trenza: unknown scope photos:viewer@;")
+
+
 def test_production_signs_with_a_named_key_only(trenza: Trenza, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "production")
     refused = trenza("token", "--data-dir", tmp_path / "data", "photos:editor")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,6 +68,29 @@ def migrate(data_dir: DataDir = None, deployment: DeploymentName = "monolith") -
     from trenza.cli.migrating import migrate_all
 
     migrate_all(data_dir=data_dir, deployment=deployment)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The tar file to write; it holds keys, so keep it safe.")],
+    data_dir: DataDir = None,
+    deployment: DeploymentName = "monolith",
+) -> None:
+    """Write the embedded data (databases, objects, keys) into one file, also while the services run."""
+    from trenza.cli.backups import back_up
+
+    databases, objects = back_up(file, data_dir=data_dir, deployment=deployment)
+    typer.echo(f"{file}: {databases} database{'s' * (databases != 1)} and {objects} object{'s' * (objects != 1)}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `trenza backup` wrote.")], data_dir: DataDir = None
+) -> None:
+    """Fill an empty data folder from a backup. Refuses one that holds anything or is served from."""
+    from trenza.cli.backups import restore as fill
+
+    typer.echo(f"{fill(file, data_dir=data_dir)}: restored from {file}")
 
 
 @app.command()

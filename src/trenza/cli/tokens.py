@@ -26,9 +26,9 @@ def make_token(scopes: list[str], *, data_dir: Path | None, subject: str, ttl: s
     services = load_services(
         tuple(name for process in read_deployment(deployment).processes.values() for name in process.services)
     )
-    known = RoleBook(service.roles for service in services if service.roles is not None).scopes
-    if unknown := [scope for scope in scopes if scope not in known]:
-        raise Failure(f"unknown scope {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    roles = RoleBook(service.roles for service in services if service.roles is not None)
+    if unknown := [scope for scope in scopes if not roles.knows(scope)]:
+        raise Failure(f"unknown scope {', '.join(unknown)}; known: {', '.join(sorted(roles.scopes))}")
     if not subject.strip():
         raise UsageFailure("--subject is empty; name whom the token speaks for")
     return issue_token(signing_key(read_settings(data_dir)), subject, dict.fromkeys(scopes), lifetime, kind="operator")

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from trenza.chassis.auth.keys import SigningKey
-from trenza.chassis.auth.permissions import DOCUMENT_PATHS, Roles, check_routes, install_auth, public, requires
+from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, Roles, check_routes, install_auth, public, requires
 from trenza.chassis.auth.tokens import TokenVerifier, issue_token
 from trenza.chassis.context import Principal, current_context
 from trenza.chassis.http.problem import install_problem_handlers
@@ -254,3 +254,17 @@ def test_roles_scopes_and_reasons_are_checked_when_they_are_written() -> None:
         Roles("photos", ("ad min",))
     with pytest.raises(ValueError, match="declared twice"):
         check_routes(FastAPI(), [PHOTOS, PHOTOS])
+
+
+def test_a_scope_may_be_held_for_a_unit() -> None:
+    book = RoleBook([Roles("photos", ("admin", "viewer"))])
+    assert book.units(["photos:viewer@A", "photos:admin@B", "images:viewer@C"], "photos:viewer") == frozenset("AB")
+    assert book.units(["photos:viewer@A"], "photos:admin") == frozenset()
+    assert book.units(["photos:viewer@A", "photos:admin"], "photos:viewer") is None
+    assert not book.allows(["photos:admin@A"], "photos:viewer")
+    assert [book.knows(scope) for scope in ("photos:viewer@A", "photos:viewer", "photos:viewer@", "photos:boss@A")] == [
+        True,
+        True,
+        False,
+        False,
+    ]

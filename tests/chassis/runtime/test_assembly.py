@@ -213,11 +213,11 @@ async def test_the_document_tells_what_permissions_and_signatures_bring_about(se
     assert "401" not in paths["/health"]["get"]["responses"]
     for path in ("/health", "/health/ready"):
         assert "503" in paths[path]["get"]["responses"]
-    guarded = [operation for item in paths.values() for operation in item.values() if operation.get("security")]
+    guarded = [documented for item in paths.values() for documented in item.values() if documented.get("security")]
     assert guarded
-    for operation in guarded:
+    for documented in guarded:
         for status in ("401", "403"):
-            assert operation["responses"][status]["content"].keys() == {"application/problem+json"}
+            assert documented["responses"][status]["content"].keys() == {"application/problem+json"}
     assert "HTTPValidationError" not in str(document)
 
 

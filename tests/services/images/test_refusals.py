@@ -13,7 +13,15 @@ import pytest
 from trenza.chassis.blobs import Blobs
 from trenza.chassis.contract import ContractError
 from trenza.chassis.testing import CallMode, bind, call_modes
-from trenza.chassis.testing.hostile_pictures import FAKES, gif_bomb, jpeg_of_many_segments, png_bomb, png_of, tiff_of
+from trenza.chassis.testing.hostile_pictures import (
+    FAKES,
+    gif_bomb,
+    jpeg_of_many_scans,
+    jpeg_of_many_segments,
+    png_bomb,
+    png_of,
+    tiff_of,
+)
 from trenza.chassis.testing.pictures import animation, encoded, marked, phone_photo, photograph
 from trenza.services.images.contract import (
     ImageInfo,
@@ -88,8 +96,9 @@ async def test_truncated_files_are_refused_and_leave_nothing(
 ) -> None:
     data = SOUND[kind]
     source = await put(data[: int(len(data) * share)])
-    with pytest.raises(InvalidImageFormat):
+    with pytest.raises(InvalidImageFormat) as caught:
         await engine.render(source=source, renditions=SMALL)
+    assert caught.value.fields.keys() >= {"field", "limit", "remedy"}
     assert [stored.key async for stored in blobs.list("out")] == []
 
 
@@ -121,8 +130,19 @@ async def test_harmless_faults_are_tolerated(engine: ImageEngine, put: Put, pres
         (png_of(2**31 - 1, 1, b"x"), 65_535),
         (tiff_of({256: 4_000_000_000, 257: 4_000_000_000}), 65_535),
         (tiff_of({256: 50_000, 257: 50_000}, big=True), 100_000_000),
+        (jpeg_of_many_scans(9_999, 9_999, 400), 20),
+        (jpeg_of_many_scans(2_000, 2_000, 2_600), 100),
     ],
-    ids=["png of gigabytes", "gif of gigabytes", "gif", "png of one row", "tiff", "bigtiff"],
+    ids=[
+        "png of gigabytes",
+        "gif of gigabytes",
+        "gif",
+        "png of one row",
+        "tiff",
+        "bigtiff",
+        "jpeg of many scans",
+        "small jpeg of many scans",
+    ],
 )
 @call_modes
 async def test_bombs_are_refused_before_they_are_decoded(
@@ -153,6 +173,20 @@ async def test_the_limit_is_on_pixels_not_on_shape(make_engine: MakeEngine, put:
 async def test_files_over_the_limit_of_bytes(make_engine: MakeEngine, put: Put) -> None:
     with pytest.raises(ImageTooLarge, match="bytes long; 100 are accepted"):
         await make_engine(max_bytes=100).inspect(source=await put(SOUND["png"]))
+
+
+async def test_a_progressive_jpeg_may_have_some_scans_more_than_usual(engine: ImageEngine, put: Put) -> None:
+    assert (await engine.render(source=await put(jpeg_of_many_scans(2_000, 2_000, 100)), renditions=SMALL)).width == 2_000
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive"])
+async def test_a_jpeg_that_holds_less_than_its_header_says(make_engine: MakeEngine, put: Put, kind: str, *, fast: bool) -> None:
+    data = bytearray(SOUND[kind])
+    frame = data.index(b"\xff\xc2" if "progressive" in kind else b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 9_000, 9_000)
+    with pytest.raises(InvalidImageFormat, match="damaged or cut short"):
+        await make_engine(fast_jpeg=fast).render(source=await put(bytes(data)), renditions=SMALL)
 
 
 async def test_zero_sides(engine: ImageEngine, put: Put) -> None:

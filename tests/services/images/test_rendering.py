@@ -329,6 +329,14 @@ async def test_impossible_places_are_left_out(
         assert rendered.location.model_dump() == pytest.approx(read.model_dump(), abs=1e-5)
 
 
+async def test_places_with_letters_that_say_nothing_are_left_out(engine: ImageEngine, put: Put) -> None:
+    for letter, unknown in ((b"N\0", b"X\0"), (b"W\0", b"Y\0")):
+        photo = phone_photo(40, 30, location=PLACE)
+        at = photo.index(letter, photo.index(b"Exif"))
+        rendered = await engine.render(source=await put(photo[:at] + unknown + photo[at + 2 :]), renditions=())
+        assert rendered.location is None
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_malformed_exif_costs_nothing_but_itself(engine: ImageEngine, blobs: Blobs, put: Put, seed: int) -> None:
     photo = bytearray(phone_photo(160, 120, orientation=1, taken_at=TAKEN_AT, location=PLACE))

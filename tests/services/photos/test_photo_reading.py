@@ -237,7 +237,7 @@ async def test_every_route_is_documented(platform: Platform) -> None:
         (method.upper(), path): operation
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-        if path.startswith(("/api/photos", "/api/projects"))
+        if path == "/" or path.startswith(("/api/photos", "/api/projects"))
     }
     assert ours.keys() == {
         ("POST", "/api/photos/upload"),
@@ -247,6 +247,14 @@ async def test_every_route_is_documented(platform: Platform) -> None:
         ("POST", "/api/photos/{photo_id}/retry"),
         ("GET", "/api/photos/{photo_id}/{version}"),
         ("GET", "/api/projects/{upid}/photos"),
+        ("GET", "/api/projects/{upid}/photos.zip"),
+        ("GET", "/api/photos/{photo_id}/events"),
+        ("GET", "/api/photos/maintenance"),
+        ("PUT", "/api/photos/maintenance"),
+        ("POST", "/api/photos/reprocess"),
+        ("POST", "/api/photos/uploads"),
+        ("POST", "/api/photos/uploads/{upload_id}/complete"),
+        ("POST", "/"),
     }
     for operation in ours.values():
         assert operation["tags"] == ["photos"]

@@ -36,7 +36,7 @@ class Lifecycle(RuleBasedStateMachine):
     def attempt(self, step: rules.Step) -> None:
         if self.state in rules.origins_of(step):
             self.state = rules.target_of(step)
-            self.completed = self.completed or self.state == "completed"
+            self.completed = (self.completed and step != "renew") or self.state == "completed"
             self.deleted = self.deleted or self.state == "deleted"
 
     @precondition(lambda self: self.state == "failed")
@@ -50,7 +50,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert not self.deleted or self.state == "deleted"
 
     @invariant()
-    def completed_is_never_processed_again(self) -> None:
+    def completed_is_never_processed_again_unasked(self) -> None:
         assert not self.completed or self.state in {"completed", "deleted"}
 
     @invariant()
@@ -70,6 +70,8 @@ def test_the_states_are_those_of_the_specification() -> None:
         ("processing", "completed"),
         ("processing", "failed"),
         ("failed", "queued"),
+        ("queued", "queued"),
+        ("completed", "queued"),
         ("queued", "deleted"),
         ("processing", "deleted"),
         ("completed", "deleted"),

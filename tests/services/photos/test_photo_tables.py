@@ -55,7 +55,7 @@ async def test_the_migrations_make_the_tables(database_url: str) -> None:
     [
         (lambda connection: store.page(connection, PhotoFilter(upid="UP-1"), AFTER, 9), "photos_by_project"),
         (lambda connection: store.page(connection, PhotoFilter(), AFTER, 9), "photos_by_time"),
-        (lambda connection: store.find_same_bytes(connection, "UP-1", "0" * 64), "photos_same_bytes"),
+        (lambda connection: store.find_same_bytes(connection, "UP-1", "0" * 64, None), "photos_same_bytes"),
     ],
 )
 async def test_lists_and_duplicates_are_found_by_index(sqlite_url: str, ask: Ask, index: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PHOTO = b"\xff\xd8\xff\xe0 a wall"
 MEMBERS = {
     *("id", "upid", "status", "stage", "filename", "media_type", "bytes", "width", "height", "sha256", "taken_at", "location"),
+    "centro_gestor",
     *("description", "uploaded_by", "created_at", "completed_at", "attempts", "error", "original", "versions"),
 }
 PROBLEM = "application/problem+json"

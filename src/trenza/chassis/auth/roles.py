@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["PLATFORM_ROLES", "RoleBook", "Roles"]
+__all__ = ["PLATFORM_ROLES", "UNIT", "RoleBook", "Roles"]
+
+UNIT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""The name of an organisation unit."""
+UNIT_MARK = "@"
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,27 @@ class RoleBook:
         """Every scope that exists."""
         return frozenset(self._enough)
 
+    def knows(self, scope: str) -> bool:
+        """Whether a token may hold this: a scope that exists, or one for an organisation unit alone (``photos:viewer@NORTE``)."""
+        role, restricted, unit = scope.partition(UNIT_MARK)
+        return role in self._enough and (not restricted or UNIT.fullmatch(unit) is not None)
+
     def allows(self, held: Iterable[str], needed: str) -> bool:
         """Whether one of the scopes held is the needed one or a higher role of the same service.
 
-        A scope that nobody declared is never allowed.
+        A scope that nobody declared is never allowed, nor is one that is held for an organisation unit alone (see `units`).
         """
         return not self._enough.get(needed, frozenset()).isdisjoint(held)
+
+    def units(self, held: Iterable[str], needed: str) -> frozenset[str] | None:
+        """The organisation units for which the scopes held are enough; None for all of them, empty for none."""
+        enough = self._enough.get(needed, frozenset())
+        units = set[str]()
+        for scope in held:
+            role, restricted, unit = scope.partition(UNIT_MARK)
+            if role in enough:
+                if not restricted:
+                    return None
+                if UNIT.fullmatch(unit):
+                    units.add(unit)
+        return frozenset(units)

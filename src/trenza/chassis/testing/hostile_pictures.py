@@ -7,7 +7,7 @@ import zlib
 from itertools import repeat
 from typing import Final
 
-__all__ = ["FAKES", "gif_bomb", "jpeg_of_many_segments", "png_bomb", "png_of", "tiff_of"]
+__all__ = ["FAKES", "gif_bomb", "jpeg_of_many_scans", "jpeg_of_many_segments", "png_bomb", "png_of", "tiff_of"]
 
 FAKES: Final[dict[str, bytes]] = {
     "text": b"This is a letter, not a photograph.\n" * 40,
@@ -52,6 +52,27 @@ def gif_bomb(width: int = 65_535, height: int = 65_535) -> bytes:
 def jpeg_of_many_segments(jpeg: bytes, segments: int, *, payload: int = 65_533) -> bytes:
     """A JPEG with so many application segments put before its own, as extended XMP and depth maps are."""
     return jpeg[:2] + (b"\xff\xe2" + struct.pack(">H", payload + 2) + bytes(payload)) * segments + jpeg[2:]
+
+
+def jpeg_of_many_scans(width: int, height: int, scans: int) -> bytes:
+    """A grey progressive JPEG of a few bytes a scan; each makes a decoder go over all of its blocks."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    blocks = -(-width // 8) * -(-height // 8)
+    runs = -(-blocks // (2**15 - 1))
+    ends = int("0" + "1" * 15 * runs + "1" * (-(15 * runs + 1) % 8), 2).to_bytes((15 * runs + 8) // 8, "big")
+    start = (
+        segment(0xDB, b"\0" + b"\1" * 64)
+        + segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
+        + segment(0xC4, b"\0\1" + bytes(16))
+        + segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")
+        + segment(0xDA, b"\1\1\0\0\0\x0d")
+        + bytes((blocks + 7) // 8)
+    )
+    bands = (segment(0xDA, bytes([1, 1, 0, 1 + at % 63, 1 + at % 63, 0x0D])) for at in range(scans - 1))
+    return b"\xff\xd8" + start + b"".join(band + ends.replace(b"\xff", b"\xff\0") for band in bands) + b"\xff\xd9"
 
 
 def tiff_of(entries: dict[int, int], *, big: bool = False, order: str = "<", next_directory: int = 0) -> bytes:

@@ -8,7 +8,7 @@ from uuid import UUID
 from trenza.chassis.contract import Task
 from trenza.services.photos.contract import PhotoFailure, PhotoVersion
 
-__all__ = ["CallBack", "ForgetAnswers", "RenderPhoto", "ReprocessPhotos", "SweepUploads"]
+__all__ = ["CallBack", "ForgetAnswers", "PurgeDeleted", "RenderPhoto", "ReprocessPhotos", "SweepOrphans", "SweepUploads"]
 
 
 class RenderPhoto(Task, type="photos.RenderPhoto", key="photo_id"):
@@ -48,3 +48,11 @@ class ForgetAnswers(Task, type="photos.ForgetAnswers"):
 
 class SweepUploads(Task, type="photos.SweepUploads"):
     """Remove direct uploads that were never completed."""
+
+
+class PurgeDeleted(Task, type="photos.PurgeDeleted"):
+    """Remove photos that were deleted longer ago than the retention."""
+
+
+class SweepOrphans(Task, type="photos.SweepOrphans"):
+    """Remove objects that belong to no photo."""

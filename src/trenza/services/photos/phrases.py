@@ -14,6 +14,7 @@ from trenza.services.photos.contract import (
     NotRetryable,
     PhotoNotFound,
     UnderMaintenance,
+    UnitForbidden,
     UploadIncomplete,
     UploadMismatch,
     UploadNotFound,
@@ -44,6 +45,7 @@ PHRASES: Final[Phrases] = {
     UploadMismatch.code: {
         "es": Phrase("La subida no coincide", "Lo recibido no coincide con lo anunciado en {field} ({limit}). Envíelo otra vez.")
     },
+    UnitForbidden.code: {"es": Phrase("Centro gestor no permitido", "No puede subir fotos para ese centro gestor ({field}).")},
     VersionNotFound.code: {"es": Phrase("Versión no encontrada", "Esta foto no tiene ninguna versión con ese nombre.")},
     VersionNotReady.code: {
         "es": Phrase("Versión no disponible", "Las versiones de esta foto no están disponibles (estado: {photo_status}).")

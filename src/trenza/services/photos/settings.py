@@ -63,6 +63,10 @@ class PhotosSettings(BaseSettings):
     """Quality of versions that are asked for as WebP."""
     avif_quality: int = Field(55, ge=1, le=100)
     """Quality of versions that are asked for as AVIF."""
+    deleted_retention_days: int = Field(30, ge=0, le=3660)
+    """How long the objects of a deleted photo are kept before it is purged."""
+    orphan_grace_hours: int = Field(24, ge=1, le=24 * 365)
+    """How old an object that belongs to no photo must be to be swept."""
     timezone: str = "UTC"
     """The zone of moments that name none: those of cameras (EXIF seldom says) and those given without an offset."""
 

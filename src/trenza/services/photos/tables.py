@@ -38,15 +38,18 @@ photos = Table(
     Column("render_task", Uuid, nullable=False),
     Column("versions", JSON, nullable=False),
     Column("callback_url", Text),
+    Column("unit", String(64), nullable=False, server_default=""),
 )
 
 _VISIBLE = text("status <> 'deleted'")
 
-# One visible photo for the same bytes under the same UPID: what two uploads at the same instant cannot both become.
+# One visible photo for the same bytes under the same UPID and unit ("" for none): what two uploads at the same instant cannot
+# both become.
 Index(
     "photos_same_bytes",
     photos.c.upid,
     photos.c.sha256,
+    photos.c.unit,
     unique=True,
     sqlite_where=_VISIBLE,
     postgresql_where=_VISIBLE,

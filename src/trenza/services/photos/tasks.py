@@ -10,7 +10,15 @@ from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Rej
 from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.images.contract import ProcessingFailed
 from trenza.services.photos import counters
-from trenza.services.photos.messages import CallBack, ForgetAnswers, RenderPhoto, ReprocessPhotos, SweepUploads
+from trenza.services.photos.messages import (
+    CallBack,
+    ForgetAnswers,
+    PurgeDeleted,
+    RenderPhoto,
+    ReprocessPhotos,
+    SweepOrphans,
+    SweepUploads,
+)
 from trenza.services.photos.service import PhotosService
 from trenza.services.photos.webhooks.addresses import AddressForbidden
 
@@ -86,8 +94,24 @@ async def sweep_uploads(photos: PhotosService, _order: SweepUploads, _delivery: 
         _log.info("direct uploads swept", uploads=swept)
 
 
-HANDLERS: Final = (render_photo, reprocess_photos, call_back, forget_answers, sweep_uploads)
+@handles(PurgeDeleted, timeout=3600)
+async def purge_deleted(photos: PhotosService, _order: PurgeDeleted, _delivery: Delivery) -> None:
+    """Remove photos that were deleted longer ago than the retention."""
+    if purged := await photos.purge.deleted():
+        _log.info("deleted photos purged", photos=purged)
+
+
+@handles(SweepOrphans, timeout=3600)
+async def sweep_orphans(photos: PhotosService, _order: SweepOrphans, _delivery: Delivery) -> None:
+    """Remove objects that belong to no photo."""
+    if swept := await photos.purge.orphans():
+        _log.warning("orphaned objects swept", objects=swept)
+
+
+HANDLERS: Final = (render_photo, reprocess_photos, call_back, forget_answers, sweep_uploads, purge_deleted, sweep_orphans)
 SCHEDULES: Final = (
     Schedule("forget-answers", cron="17 3 * * *", task=ForgetAnswers()),
     Schedule("sweep-uploads", cron="41 * * * *", task=SweepUploads()),
+    Schedule("purge-deleted", cron="23 2 * * *", task=PurgeDeleted()),
+    Schedule("sweep-orphans", cron="53 2 * * *", task=SweepOrphans()),
 )

@@ -78,7 +78,7 @@ def test_mutated_and_truncated_headers(data: bytes, changes: list[tuple[int, int
     "data",
     [
         b"\xff\xd8\xff\xe0" + b"\xff\xe0\x00\x02" * 500_000,
-        b"\xff\xd8" + b"\xff" * 3_000_000,
+        b"\xff\xd8" + b"\xff" * 50_000_000,
         b"\xff\xd8\xff\xe0\x00\x02" + b"\xff\x00" * 3_000_000,
     ],
     ids=["tiny segments", "fill bytes", "stuffed bytes"],
@@ -86,7 +86,7 @@ def test_mutated_and_truncated_headers(data: bytes, changes: list[tuple[int, int
 def test_files_made_to_cost_work_cost_little(data: bytes) -> None:
     started = time.process_time()
     check(data)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 0.5
 
 
 def test_a_read_too_many_is_refused_whoever_asks() -> None:

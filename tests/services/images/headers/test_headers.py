@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from trenza.chassis.testing.hostile_pictures import FAKES, gif_bomb, jpeg_of_many_segments, png_bomb, png_of, tiff_of
+from trenza.chassis.testing.hostile_pictures import (
+    FAKES,
+    gif_bomb,
+    jpeg_of_many_scans,
+    jpeg_of_many_segments,
+    png_bomb,
+    png_of,
+    tiff_of,
+)
 from trenza.chassis.testing.pictures import animation, encoded, marked, phone_photo
-from trenza.services.images.headers import DamagedHeader, Header, HeaderError, NotAnImage, read_header
+from trenza.services.images.headers import DamagedHeader, Header, HeaderError, NotAnImage, count_scans, read_header
 from trenza.services.images.headers.reading import Budget
 from trenza.services.images.headers.recognise import read_header_async
 
@@ -131,7 +139,7 @@ def test_every_truncation_of_a_header_is_refused_or_right(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "stranger"),
     [
-        ("text", "a text"),
+        ("text", "it is a text, not an image"),
         ("pdf", "a PDF document"),
         ("svg", "an SVG drawing"),
         ("html", "an HTML page"),
@@ -145,6 +153,63 @@ def test_every_truncation_of_a_header_is_refused_or_right(name: str) -> None:
 def test_what_is_no_image_is_named(name: str, stranger: str) -> None:
     with pytest.raises(NotAnImage, match=stranger):
         header_of(FAKES[name])
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["¿Dónde está el año? …\n".encode() * 90, "Día\n".encode("utf-16"), "Señal\n".encode("utf-16-be"), "x€".encode() * 200],
+    ids=["utf-8", "utf-16", "utf-16 without a mark", "cut inside of a character"],
+)
+def test_texts_are_told_in_any_encoding(data: bytes) -> None:
+    with pytest.raises(NotAnImage, match="it is a text, not an image"):
+        header_of(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(b"\xff\x4f\xff\x51" + bytes(40), "a JPEG 2000 image"), (b"\0\0\1\0\1\0" + bytes(40), "a Windows icon or cursor")],
+)
+def test_pictures_of_other_formats_are_not_called_no_images(data: bytes, name: str) -> None:
+    with pytest.raises(NotAnImage, match=f"it is {name}, which is not supported"):
+        header_of(data)
+
+
+@pytest.mark.parametrize(
+    ("entries", "what"),
+    [
+        ({258: 32}, "32-bit unsigned samples"),
+        ({258: 32, 339: 2}, "32-bit signed samples"),
+        ({258: 16, 339: 2}, "16-bit signed samples"),
+        ({258: 32, 339: 3, 262: 2}, "32-bit floating-point samples"),
+        ({258: 64, 339: 6}, "64-bit complex samples"),
+        ({259: 50000}, "Zstandard compression"),
+        ({259: 34925}, "LZMA compression"),
+        ({259: 12345}, "number 12345 compression"),
+    ],
+)
+@pytest.mark.parametrize("big", [False, True])
+def test_tiff_that_cannot_be_shown_rightly_is_not_supported(entries: dict[int, int], what: str, *, big: bool) -> None:
+    with pytest.raises(NotAnImage, match=what):
+        header_of(tiff_of({256: 700, 257: 500, **entries}, big=big))
+
+
+def test_animated_avif_is_not_supported() -> None:
+    with pytest.raises(NotAnImage, match="animated AVIF"):
+        header_of(animation(64, 48, "AVIF"))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("jpeg", 1), ("jpeg progressive", 10), ("jpeg grey", 1), ("jpeg cmyk", 1), ("many", 37)]
+)
+def test_scans_are_counted(name: str, count: int, tmp_path: Path) -> None:
+    data = jpeg_of_many_scans(80, 60, 37) if name == "many" else SAMPLES[name]
+    preview = b"\xff\xe2" + struct.pack(">H", len(data) + 2) + data
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data[:2] + preview + data[2:] + data)
+    assert count_scans(path, 99) == count, "neither the preview's nor those of a second image behind the first"
+    assert count_scans(path, count - 1) == count
+    path.write_bytes(data[:2] + bytes(9_000) + data[2:])
+    assert count_scans(path, 99) == count
 
 
 def test_bombs_tell_their_true_size() -> None:

@@ -19,7 +19,7 @@ import uvloop
 from trenza.chassis.blobs import Blobs
 from trenza.chassis.testing.hostile_pictures import png_bomb
 from trenza.chassis.testing.pictures import phone_photo
-from trenza.services.images.contract import ProcessingFailed, ProcessingTimeout, Rendition
+from trenza.services.images.contract import ImageTooLarge, ProcessingFailed, ProcessingTimeout, Rendition
 from trenza.services.images.jobs import RenderJob
 from trenza.services.images.service import ImageEngine
 from trenza.services.images.wiring import service
@@ -115,22 +115,26 @@ async def test_closing_ends_jobs_without_blaming_the_image(engine: ImageEngine, 
 
 async def test_too_much_memory_is_a_refusal(make_engine: MakeEngine, put: Put) -> None:
     engine = make_engine(memory_bytes=256 * 1024**2)
-    with pytest.raises(ProcessingFailed, match=r"256 MiB of memory|crashed"):
+    with pytest.raises((ImageTooLarge, ProcessingFailed), match=r"256 MiB of memory|crashed"):
         await engine.render(source=await put(png_bomb(9_900, 9_900)), renditions=(HUGE,))
     assert await works(engine, await put(PHOTO))
 
 
 async def test_an_output_that_takes_too_much_memory_is_a_refusal(make_engine: MakeEngine, put: Put) -> None:
     costly = HUGE.model_copy(update={"media_type": "image/avif"})
-    with pytest.raises(ProcessingFailed, match="1,024 MiB of memory"):
+    with pytest.raises(ImageTooLarge, match="1,024 MiB of memory") as caught:
         await make_engine().render(source=await put(png_bomb(9_900, 9_900)), renditions=(costly,))
+    assert caught.value.fields["limit"] == 1024**3
+    assert caught.value.fields["remedy"]
 
 
 async def test_too_much_processor_time_is_a_refusal(make_engine: MakeEngine, put: Put) -> None:
     engine = make_engine(processor_seconds=1, memory_bytes=4 * 1024**3)
     costly = HUGE.model_copy(update={"media_type": "image/avif"})
-    with pytest.raises(ProcessingTimeout, match="1 seconds of processor time"):
+    with pytest.raises(ProcessingTimeout, match="1 seconds of processor time") as caught:
         await engine.render(source=await put(png_bomb(9_900, 9_900)), renditions=(costly,))
+    assert caught.value.fields["limit"] == 1
+    assert caught.value.fields["remedy"]
     assert await works(engine, await put(PHOTO))
 
 

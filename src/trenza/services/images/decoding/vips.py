@@ -70,9 +70,9 @@ def _whole(decode: Callable[[], pyvips.Image]) -> pyvips.Image:
     libjpeg only warns of that, and libvips keeps the warning (the first of each decode) among its errors. Its own strictest mode
     would refuse stray bytes as well, and misses what is lost in the last rows.
     """
-    pyvips.Error()  # takes what earlier images left, so that it is not held against this one
+    pyvips.Error("")  # takes what earlier images left, so that it is not held against this one
     pixels = decode()
-    for warning in str(pyvips.Error()).splitlines():
+    for warning in str(pyvips.Error("")).splitlines():
         if _LOST_PIXELS in warning and _HARMLESS not in warning:
             raise Damaged(warning)
     return pixels

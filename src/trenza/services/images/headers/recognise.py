@@ -50,22 +50,18 @@ _PARSERS: Final[tuple[tuple[re.Pattern[bytes], Callable[[], Scan[Header]]], ...]
 )
 
 # What people do upload by mistake, so that the refusal can say what the file is instead.
+_OTHER_PICTURES: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "a JPEG XL image"),
+    (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "a JPEG 2000 image"),
+    (re.compile(rb"8BPS"), "a Photoshop document"),
+    (re.compile(rb"\x00\x00[\x01\x02]\x00"), "a Windows icon or cursor"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<svg[\s>]|<[?!].*<svg[\s>])", re.DOTALL | re.IGNORECASE), "an SVG drawing"),
+)
 _STRANGERS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
-    (re.compile(rb"%PDF-"), "it is a PDF document, not an image"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL "), "it is a JPEG XL image, which is not supported"),
-    (re.compile(rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"), "it is a JPEG 2000 image, which is not supported"),
-    (re.compile(rb"8BPS"), "it is a Photoshop document, which is not supported"),
-    (re.compile(rb"\x00\x00[\x01\x02]\x00"), "it is a Windows icon or cursor, which is not supported"),
-    (re.compile(rb"PK\x03\x04"), "it is a ZIP archive or an office document, not an image"),
-    (re.compile(rb"\x1a\x45\xdf\xa3"), "it is a video, not an image"),
-    (
-        re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<svg[\s>]|<[?!].*<svg[\s>])", re.DOTALL | re.IGNORECASE),
-        "it is an SVG drawing, which is not supported",
-    ),
-    (
-        re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|script)", re.IGNORECASE),
-        "it is an HTML page, not an image",
-    ),
+    (re.compile(rb"%PDF-"), "a PDF document"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive or an office document"),
+    (re.compile(rb"\x1a\x45\xdf\xa3"), "a video"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|script)", re.IGNORECASE), "an HTML page"),
 )
 _BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LAYOUT: Final = frozenset("\t\n\r\f\ufeff")
@@ -80,9 +76,12 @@ def _header() -> Scan[Header]:
     for pattern, parse in _PARSERS:
         if pattern.match(head):
             return (yield from parse())
+    for pattern, picture in _OTHER_PICTURES:
+        if pattern.match(head):
+            raise NotAnImage(f"it is {picture}, which is not supported")
     for pattern, stranger in _STRANGERS:
         if pattern.match(head):
-            raise NotAnImage(stranger)
+            raise NotAnImage(f"it is {stranger}, not an image")
     if _is_text(head):
         raise NotAnImage("it is a text, not an image")
     raise NotAnImage("it is not an image of a known format")
@@ -116,7 +115,10 @@ def read_file_header(path: Path) -> tuple[Header, int]:
 
 
 def count_scans(path: Path, most: int) -> int:
-    """How many scans a local JPEG makes a decoder go through, up to ``most`` + 1; reads the file once. Raises as `read_header`."""
+    """How many scans a local JPEG makes a decoder go through, up to ``most`` + 1.
+
+    Reads progressive files whole, once. Raises as `read_header`.
+    """
     with path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
         # Each search begins with short reads that grow, so that what is read stays within twice the file.

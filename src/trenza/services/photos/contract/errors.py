@@ -13,6 +13,7 @@ __all__ = [
     "NotRetryable",
     "PhotoNotFound",
     "UnderMaintenance",
+    "UnitForbidden",
     "UploadIncomplete",
     "UploadMismatch",
     "UploadNotFound",
@@ -53,6 +54,13 @@ class InlineTooLarge(ContractError):
 
     status = 413
     title = "Photo too large for this route"
+
+
+class UnitForbidden(ContractError):
+    """The caller may not upload for this organisation unit."""
+
+    status = 403
+    title = "Unit not permitted"
 
 
 class PhotoNotFound(ContractError):

@@ -88,6 +88,8 @@ class Photo(Value):
     original_key: str
     render_task: UUID
     versions: tuple[PhotoVersion, ...] = ()
+    unit: str | None = None
+    """The organisation unit (*centro gestor*) that it belongs to; those who are restricted to others do not see it."""
     callback_url: str | None = None
     """Who is told when the photo is completed, has failed or is deleted."""
 
@@ -105,6 +107,8 @@ class PhotoFilter(Value):
     upid: str | None = None
     stage: Stage | None = None
     status: Status | None = None
+    units: tuple[str, ...] | None = None
+    """Of these organisation units only."""
     created_from: datetime | None = None
     created_to: datetime | None = None
 

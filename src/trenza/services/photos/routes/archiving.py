@@ -10,15 +10,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 from pydantic import Field
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from trenza.chassis.auth.permissions import ScopeMissing
 from trenza.chassis.http.archive import ArchiveEntry, archive
 from trenza.chassis.http.queries import SINGLE_VALUES, StrictQuery
 from trenza.services.photos import rules
 from trenza.services.photos.contract import MAX_PAGE, Photo, PhotoFilter, PhotoPage, Stage, VersionNotFound
-from trenza.services.photos.routes.access import ORIGINALS, Service, Viewer, may_see_originals
+from trenza.services.photos.routes.access import Service, Viewer
 from trenza.services.photos.routes.answers import documented_problems
 from trenza.services.photos.service import PhotosService
 from trenza.services.photos.settings import ORIGINAL
@@ -46,19 +44,18 @@ class ArchiveQuery(StrictQuery):
     },
 )
 async def project_archive(
-    request: Request,
     photos: Service,
-    principal: Viewer,
+    caller: Viewer,
     upid: Annotated[str, PathParameter(description="1 to 64 of letters, digits, `-` and `_`.")],
     query: Annotated[ArchiveQuery, Query()],
 ) -> Response:
     """Every photo that has this version, newest first, under the names they were uploaded with."""
-    matching = PhotoFilter(upid=rules.read_upid(upid), stage=query.stage)
     version = query.version
+    units = caller.original_units if version == ORIGINAL else caller.units
+    matching = PhotoFilter(upid=rules.read_upid(upid), stage=query.stage, units=None if units is None else tuple(sorted(units)))
     names = [preset.name for preset in photos.settings.presets]
     if version == ORIGINAL:
-        if not may_see_originals(request, principal):
-            raise ScopeMissing(ORIGINALS)
+        caller.require_original_of()
     elif version not in names:
         raise VersionNotFound("photos have no version of that name", field="version", versions=[*names, ORIGINAL])
     first = await photos.list_photos(matching=matching, limit=MAX_PAGE)  # before the answer begins: it can still be refused

@@ -62,6 +62,7 @@ class PhotoBody(AnswerBody):
     taken_at: datetime | None = Field(description="As given with the upload; otherwise what the camera noted.")
     location: Location | None = Field(description="As given with the upload; otherwise what the camera noted.")
     description: str | None
+    centro_gestor: str | None = Field(description="The organisation unit that it belongs to.")
     uploaded_by: str
     created_at: datetime
     completed_at: datetime | None
@@ -101,8 +102,9 @@ async def photo_body(photo: Photo, photos: PhotosService, *, with_original: bool
     """The public form of a photo. The link to the original is given to those who may have it."""
     original = await photos.link(photo.original_key, download_name=photo.filename) if with_original else None
     return PhotoBody(
-        **photo.model_dump(exclude={"original_key", "render_task", "versions", "location", "error", "callback_url"}),
+        **photo.model_dump(exclude={"original_key", "render_task", "versions", "location", "error", "callback_url", "unit"}),
         location=photo.location,
+        centro_gestor=photo.unit,
         error=photo.error,
         original=OriginalBody(url=original),
         versions={version.name: await _version_body(version, photos) for version in photo.versions},

@@ -24,8 +24,10 @@ router = APIRouter()
     summary="Delete a photo",
     responses=documented_problems(401, 403, 404, 422),
 )
-async def delete_photo(photos: Service, _principal: Manager, photo_id: UUID) -> None:
+async def delete_photo(photos: Service, caller: Manager, photo_id: UUID) -> None:
     """Make a photo disappear. Deleting it again answers 204 as well; its objects are kept for a retention time."""
+    if caller.units is not None:
+        await caller.photo(photos, photo_id)
     await photos.delete_photo(photo_id=photo_id)
 
 
@@ -41,9 +43,10 @@ async def delete_photo(photos: Service, _principal: Manager, photo_id: UUID) -> 
     },
     openapi_extra={"parameters": [PREFER_WAIT]},
 )
-async def retry_photo(request: Request, photos: Service, _principal: Manager, photo_id: UUID) -> Response:
+async def retry_photo(request: Request, photos: Service, caller: Manager, photo_id: UUID) -> Response:
     """Queue a failed photo again. 409 for one that has not failed."""
     wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
+    await caller.photo(photos, photo_id)
     photo = await photos.settled(await photos.retry_photo(photo_id=photo_id), timeout=wait.seconds or 0)
     body = await photo_body(photo, photos, with_original=True)
     if photo.status == "failed":

@@ -60,10 +60,10 @@ class DirectUploadBody(AnswerBody):
     responses=documented_problems(400, 401, 403, 409, 413, 422, 503),
     openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
 )
-async def start_upload(request: Request, photos: Service, principal: Editor, order: DirectUploadOrder) -> Response:
+async def start_upload(request: Request, photos: Service, caller: Editor, order: DirectUploadOrder) -> Response:
     """A link to put one large file straight into the object store. Then call `…/complete`."""
     await photos.maintenance.refuse_uploads()
-    details = order.details(photos.settings.zone)
+    details = caller.placed(order.details(photos.settings.zone))
 
     async def start() -> Response:
         upload, url = await photos.direct_uploads.start(details, filename=order.filename, size=order.bytes, sha256=order.sha256)
@@ -74,7 +74,7 @@ async def start_upload(request: Request, photos: Service, principal: Editor, ord
 
     return await photos.idempotency.run(
         request.headers.get("idempotency-key"),
-        principal=principal,
+        principal=caller.principal,
         route=_UPLOADS,
         fingerprint=fingerprint_of(order.model_dump_json()),
         produce=start,
@@ -94,7 +94,7 @@ async def start_upload(request: Request, photos: Service, principal: Editor, ord
     },
     openapi_extra={"parameters": [IDEMPOTENCY_KEY, PREFER_WAIT]},
 )
-async def complete_upload(request: Request, photos: Service, principal: Editor, upload_id: UUID) -> Response:
+async def complete_upload(request: Request, photos: Service, caller: Editor, upload_id: UUID) -> Response:
     """Make a photo of the file that was put: its size, its SHA-256 and its header are verified first."""
     await photos.maintenance.refuse_uploads()
     wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
@@ -105,7 +105,7 @@ async def complete_upload(request: Request, photos: Service, principal: Editor, 
 
     return await photos.idempotency.run(
         request.headers.get("idempotency-key"),
-        principal=principal,
+        principal=caller.principal,
         route=_COMPLETE,
         fingerprint=fingerprint_of(str(upload_id)),
         produce=complete,

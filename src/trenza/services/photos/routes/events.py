@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
 from trenza.services.photos.contract import Photo
-from trenza.services.photos.routes.access import Service, Viewer, may_see_originals
+from trenza.services.photos.routes.access import Service, Viewer
 from trenza.services.photos.routes.answers import documented_problems
 from trenza.services.photos.routes.bodies import photo_body
 from trenza.services.photos.service.changes import SETTLED
@@ -22,9 +22,9 @@ __all__ = ["router"]
 router = APIRouter()
 
 
-async def _visible(photos: Service, _principal: Viewer, photo_id: UUID) -> Photo:
+async def _visible(photos: Service, caller: Viewer, photo_id: UUID) -> Photo:
     """The photo, found before the answer begins: then it can still be a 404."""
-    return await photos.get_photo(photo_id=photo_id)
+    return await caller.photo(photos, photo_id)
 
 
 @router.get(
@@ -39,7 +39,7 @@ async def _visible(photos: Service, _principal: Viewer, photo_id: UUID) -> Photo
 async def follow_photo(
     request: Request,
     photos: Service,
-    principal: Viewer,
+    caller: Viewer,
     found: Annotated[Photo, Depends(_visible)],
     last_event_id: Annotated[str | None, Header(description="The `id` of the last event that came: it is not repeated.")] = None,
 ) -> AsyncIterable[ServerSentEvent]:
@@ -47,7 +47,7 @@ async def follow_photo(
 
     Where it ends before, because this process is about to stop, connect again.
     """
-    with_original = may_see_originals(request, principal)
+    with_original = caller.sees_original_of(found)
     readiness = request.app.state.readiness
     async with aclosing(photos.changes.follow(found.id, while_=lambda: not readiness.draining)) as states:
         async for photo in states:

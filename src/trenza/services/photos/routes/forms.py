@@ -19,7 +19,8 @@ __all__ = ["UPLOAD_FORM", "DetailsOrder", "incoming", "read_details", "read_form
 
 _FILE: Final = "file"
 _CALLBACK_WORDS: Final = "Gets a signed POST when the photo is completed, has failed or is deleted (docs/webhooks.md)."
-_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location", "callback_url")
+_UNIT_WORDS: Final = "The organisation unit that it belongs to; by default the caller's own, where they are restricted to one."
+_FIELDS: Final = ("upid", "stage", "description", "taken_at", "location", "callback_url", rules.UNIT_FIELD)
 
 
 def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
@@ -50,6 +51,7 @@ def read_details(fields: Mapping[str, str | None], zone: tzinfo) -> UploadDetail
         taken_at=rules.read_moment(fields.get("taken_at"), field="taken_at", zone=zone),
         location=rules.read_location(fields.get("location")),
         callback_url=rules.read_callback(fields.get("callback_url")),
+        unit=rules.read_unit(fields.get(rules.UNIT_FIELD)),
     )
 
 
@@ -63,6 +65,7 @@ class DetailsOrder(BaseModel):
     description: str | None = Field(None, description=f"At most {rules.DESCRIPTION_LIMIT} characters.")
     taken_at: str | None = Field(None, description="When it was taken, ISO 8601; wins over the camera's.")
     location: Location | str | None = Field(None, description="`lat,lon`, or an object; wins over the camera's.")
+    centro_gestor: str | None = Field(None, description=_UNIT_WORDS)
     callback_url: str | None = Field(None, description=_CALLBACK_WORDS)
     filename: str | None = Field(None, description="What the file is called.")
 
@@ -107,6 +110,7 @@ UPLOAD_FORM: Final[dict[str, Any]] = {
                             "example": "3.4516,-76.5320",
                             "description": "`lat,lon`, or a JSON object with latitude and longitude; wins over the camera's.",
                         },
+                        rules.UNIT_FIELD: {"type": "string", "maxLength": 64, "description": _UNIT_WORDS},
                         "callback_url": {"type": "string", "format": "uri", "description": _CALLBACK_WORDS},
                     },
                 },

@@ -64,7 +64,7 @@ class FunctionOrder(DetailsOrder):
         "requestBody": {"required": True, "content": {"application/json": {"schema": FunctionOrder.model_json_schema()}}},
     },
 )
-async def process_photo(request: Request, photos: Service, principal: Editor) -> Response:
+async def process_photo(request: Request, photos: Service, caller: Editor) -> Response:
     """Store a photo, wait for its versions (25 s, or as `Prefer: wait=N` says), and answer with them.
 
     The body may have 4.5 MB; larger photos go by `POST /api/photos/uploads` or `POST /api/photos/upload`.
@@ -72,12 +72,12 @@ async def process_photo(request: Request, photos: Service, principal: Editor) ->
     await photos.maintenance.refuse_uploads()
     body = await _body(request)
     order = _read(body)
-    details = order.details(photos.settings.zone)
+    details = caller.placed(order.details(photos.settings.zone))
     content = _decoded(order.image_base64)
     wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
     return await photos.idempotency.run(
         request.headers.get("idempotency-key"),
-        principal=principal,
+        principal=caller.principal,
         route="/",
         fingerprint=fingerprint_of(body),
         produce=lambda: _process(photos, content, order.filename, details, wait),

@@ -31,7 +31,7 @@ class MaintenanceOrder(BaseModel):
 
 
 @router.get(_PATH, summary="The maintenance mode", responses=documented_problems(401, 403))
-async def show_maintenance(photos: Service, _principal: Viewer) -> Maintenance:
+async def show_maintenance(photos: Service, _caller: Viewer) -> Maintenance:
     """Whether uploads are turned away now, since when, and by whom."""
     return await photos.maintenance.state()
 

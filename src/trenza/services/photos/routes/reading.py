@@ -14,14 +14,13 @@ from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from trenza.chassis.auth.permissions import ScopeMissing
 from trenza.chassis.http.content import respond_with_blob
 from trenza.chassis.http.negotiation import preferred_type
 from trenza.chassis.http.pages import InvalidCursor, Page, PageCursor, PageLimit, decode_cursor, encode_cursor, link_to_next
 from trenza.chassis.http.queries import SINGLE_VALUES, StrictQuery
 from trenza.services.photos import rules
 from trenza.services.photos.contract import PhotoFilter, PhotoPosition, Stage, Status
-from trenza.services.photos.routes.access import ORIGINALS, Public, Service, Viewer, may_see_originals
+from trenza.services.photos.routes.access import Public, Reach, Service, Viewer
 from trenza.services.photos.routes.answers import documented_problems, json_answer
 from trenza.services.photos.routes.bodies import PhotoBody, photo_body
 from trenza.services.photos.service import PhotosService
@@ -59,6 +58,7 @@ class GalleryQuery(StrictQuery):
     to: str | None = Field(
         None, description="Uploaded before this moment; a date alone includes that day.", json_schema_extra=_MOMENT
     )
+    centro_gestor: str | None = Field(None, description="Of this organisation unit only.")
     cursor: PageCursor = None
     limit: PageLimit = 50
 
@@ -76,10 +76,10 @@ class ListQuery(GalleryQuery):
     dependencies=[SINGLE_VALUES],
     responses=documented_problems(422),
 )
-async def list_photos(request: Request, photos: Service, principal: Viewer, query: Annotated[ListQuery, Query()]) -> Response:
+async def list_photos(request: Request, photos: Service, caller: Viewer, query: Annotated[ListQuery, Query()]) -> Response:
     """Photos, newest first. `next_cursor` leads to the next page; photos that arrive meanwhile shift nothing."""
     upid = None if query.upid is None else rules.read_upid(query.upid)
-    return await _page(photos, query, upid, request, with_original=may_see_originals(request, principal))
+    return await _page(photos, query, upid, request, caller)
 
 
 @router.get(
@@ -90,10 +90,10 @@ async def list_photos(request: Request, photos: Service, principal: Viewer, quer
     responses=documented_problems(422),
 )
 async def project_gallery(
-    request: Request, photos: Service, principal: Viewer, upid: _UPID, query: Annotated[GalleryQuery, Query()]
+    request: Request, photos: Service, caller: Viewer, upid: _UPID, query: Annotated[GalleryQuery, Query()]
 ) -> Response:
     """The photos of one project unit, newest first; empty for one that has none."""
-    return await _page(photos, query, rules.read_upid(upid), request, with_original=may_see_originals(request, principal))
+    return await _page(photos, query, rules.read_upid(upid), request, caller)
 
 
 @router.get(
@@ -102,10 +102,10 @@ async def project_gallery(
     summary="One photo",
     responses=documented_problems(401, 403, 404, 422),
 )
-async def get_photo(request: Request, photos: Service, principal: Viewer, photo_id: UUID) -> Response:
+async def get_photo(photos: Service, caller: Viewer, photo_id: UUID) -> Response:
     """The record of a photo, with signed links to its versions (and to the original, from the role editor on)."""
-    photo = await photos.get_photo(photo_id=photo_id)
-    return json_answer(await photo_body(photo, photos, with_original=may_see_originals(request, principal)))
+    photo = await caller.photo(photos, photo_id)
+    return json_answer(await photo_body(photo, photos, with_original=caller.sees_original_of(photo)))
 
 
 @router.head("/api/photos/{photo_id:uuid}/{version}", include_in_schema=False)
@@ -126,7 +126,7 @@ async def get_photo(request: Request, photos: Service, principal: Viewer, photo_
 async def get_version(
     request: Request,
     photos: Service,
-    principal: Public,
+    caller: Public,
     photo_id: UUID,
     version: Annotated[str, PathParameter(description="`thumbnail`, `small`, `medium`, `large`, or `original` (role editor).")],
 ) -> Response:
@@ -134,10 +134,11 @@ async def get_version(
 
     `Accept` may ask for a version as WebP or AVIF by its name (a wildcard means JPEG); the first to ask waits for it to be made.
     """
-    if version == ORIGINAL and not may_see_originals(request, principal):
-        raise ScopeMissing(ORIGINALS)
-    photo = await photos.get_photo(photo_id=photo_id)
     if version == ORIGINAL:
+        caller.require_original_of()
+    photo = await caller.photo(photos, photo_id)
+    if version == ORIGINAL:
+        caller.require_original_of(photo)
         key, media_type, filename = photo.original_key, photo.media_type, photo.filename
     else:
         made = photos.version(photo, version)
@@ -156,16 +157,28 @@ async def get_version(
     return response
 
 
-async def _page(
-    photos: PhotosService, query: GalleryQuery, upid: str | None, request: Request, *, with_original: bool
-) -> Response:
+async def _page(photos: PhotosService, query: GalleryQuery, upid: str | None, request: Request, caller: Reach) -> Response:
     since, until = rules.read_span(query.start, query.to, zone=photos.settings.zone)
-    matching = PhotoFilter(upid=upid, stage=query.stage, status=query.status, created_from=since, created_to=until)
+    matching = PhotoFilter(
+        upid=upid,
+        stage=query.stage,
+        status=query.status,
+        units=_units(caller, rules.read_unit(query.centro_gestor)),
+        created_from=since,
+        created_to=until,
+    )
     page = await photos.list_photos(matching=matching, after=_position(query.cursor), limit=query.limit)
-    items = [await photo_body(photo, photos, with_original=with_original) for photo in page.photos]
+    items = [await photo_body(photo, photos, with_original=caller.sees_original_of(photo)) for photo in page.photos]
     following = None if page.next is None else encode_cursor((page.next.created_at, page.next.id))
     body = Page[PhotoBody](items=tuple(items), next_cursor=following)
     return json_answer(body, headers=link_to_next(request, body))
+
+
+def _units(caller: Reach, asked: str | None) -> tuple[str, ...] | None:
+    """The units to list: the one that is asked for, as far as the caller may see it, or all that they may see."""
+    if asked is not None:
+        return (asked,) if caller.units is None or asked in caller.units else ()
+    return None if caller.units is None else tuple(sorted(caller.units))
 
 
 def _position(cursor: str | None) -> PhotoPosition | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trenza.services.photos import rules
 from trenza.services.photos.contract import InvalidField, Reprocessing, Status
-from trenza.services.photos.routes.access import Manager, Service
+from trenza.services.photos.routes.access import ManagerOfAll, Service
 from trenza.services.photos.routes.answers import documented_problems
 
 __all__ = ["router"]
@@ -43,7 +43,7 @@ class ReprocessOrder(BaseModel):
     summary="Process many photos again",
     responses=documented_problems(401, 403, 422),
 )
-async def reprocess_photos(photos: Service, _principal: Manager, order: ReprocessOrder) -> Reprocessing:
+async def reprocess_photos(photos: Service, _principal: ManagerOfAll, order: ReprocessOrder) -> Reprocessing:
     """Queue photos again in the background: those that failed, and those whose processing was given up.
 
     `matching` says how many there are now. One that is still going to be processed is not queued twice.

@@ -56,7 +56,7 @@ _AT_ONCE: Final = 4
     },
     openapi_extra={**UPLOAD_FORM, "parameters": [IDEMPOTENCY_KEY, PREFER_WAIT]},
 )
-async def upload_photos(request: Request, photos: Service, principal: Editor) -> Response:
+async def upload_photos(request: Request, photos: Service, caller: Editor) -> Response:
     """Store one to twenty photos of a project unit and queue the making of their versions.
 
     The answer is the photo itself for one file, and `{"results": […]}` for several: a bad one does not spoil the others.
@@ -66,11 +66,11 @@ async def upload_photos(request: Request, photos: Service, principal: Editor) ->
     async with await receive_form(
         request, spool=photos.blobs.new_spool_file, max_file_bytes=settings.max_file_bytes, max_files=settings.max_files
     ) as form:
-        details = read_form(form, settings.zone)
+        details = caller.placed(read_form(form, settings.zone))
         upload = _Upload(request, photos, details, preferred_wait(request, longest=settings.max_wait_seconds))
         return await photos.idempotency.run(
             request.headers.get("idempotency-key"),
-            principal=principal,
+            principal=caller.principal,
             route=_ROUTE,
             fingerprint=_fingerprint(form),
             produce=lambda: upload.one(form.files[0]) if len(form.files) == 1 else upload.several(form.files),

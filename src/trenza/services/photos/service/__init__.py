@@ -28,6 +28,7 @@ from trenza.services.photos.service.changes import Changes
 from trenza.services.photos.service.direct_uploads import DirectUploads
 from trenza.services.photos.service.maintenance import MaintenanceMode
 from trenza.services.photos.service.processing import Processing
+from trenza.services.photos.service.purging import Purge
 from trenza.services.photos.service.reprocessing import Reprocess
 from trenza.services.photos.service.uploads import Accepted, IncomingFile, Uploads
 from trenza.services.photos.service.variants import Variants
@@ -50,6 +51,7 @@ class PhotosService(Photos):
         self.webhooks = Webhooks(resources)
         self.processing = Processing(resources, self.changes, self.webhooks)
         self.variants = Variants(resources)
+        self.purge = Purge(resources)
         self.maintenance = MaintenanceMode(resources)
         self.reprocess = Reprocess(resources, self.changes)
         self._database = resources.database

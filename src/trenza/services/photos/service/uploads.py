@@ -58,10 +58,10 @@ class Uploads:
     async def accept(self, file: IncomingFile, details: UploadDetails) -> Accepted:
         """Store a file durably and queue it; the file at ``file.path`` may be consumed.
 
-        The same bytes under the same UPID give the photo that is there, whatever its status. Raises the image engine's refusals;
+        The same bytes under the same UPID and unit give the photo that is there. Raises the image engine's refusals;
         when the engine is down, a file that begins like a photo is accepted on that alone.
         """
-        if existing := await self._same_bytes(details.upid, file.sha256):
+        if existing := await self._same_bytes(details.upid, file.sha256, details.unit):
             return Accepted(existing, created=False)
         kind = rules.kind_of_file(file.head)
         media_type, extension = kind or ("application/octet-stream", "bin")
@@ -88,6 +88,7 @@ class Uploads:
             location=details.location,
             description=details.description,
             callback_url=details.callback_url,
+            unit=details.unit,
             uploaded_by=current_context().principal.subject,
             created_at=self._clock.now(),
             original_key=key,
@@ -115,7 +116,7 @@ class Uploads:
             try:
                 return Accepted(await self._insert(photo), created=True)
             except store.SameBytesExist:
-                if winner := await self._same_bytes(photo.upid, photo.sha256):
+                if winner := await self._same_bytes(photo.upid, photo.sha256, photo.unit):
                     await self._blobs.delete(photo.original_key)
                     return Accepted(winner, created=False)
                 if race == _RACES:
@@ -131,9 +132,9 @@ class Uploads:
             work.on_commit(counters.uploaded.inc)
         return photo
 
-    async def _same_bytes(self, upid: str, sha256: str) -> Photo | None:
+    async def _same_bytes(self, upid: str, sha256: str, unit: str | None) -> Photo | None:
         async with self._database.read() as connection:
-            return await store.find_same_bytes(connection, upid, sha256)
+            return await store.find_same_bytes(connection, upid, sha256, unit)
 
     async def _discard_original(self, photo: Photo) -> None:
         """Remove the object of a photo that could not be recorded, unless the record was committed all the same.

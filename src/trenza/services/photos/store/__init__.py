@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trenza.services.photos.store.maintenance import find_maintenance, keep_maintenance
+from trenza.services.photos.store.purging import any_photo, deleted_before, forget_photos, known_objects
 from trenza.services.photos.store.records import (
     SameBytesExist,
     add,
@@ -24,10 +25,12 @@ __all__ = [
     "SameBytesExist",
     "add",
     "add_upload",
+    "any_photo",
     "batch_to_requeue",
     "begin",
     "complete",
     "count_to_requeue",
+    "deleted_before",
     "expired_uploads",
     "fail",
     "find",
@@ -35,9 +38,11 @@ __all__ = [
     "find_same_bytes",
     "find_upload",
     "finish_upload",
+    "forget_photos",
     "forget_uploads",
     "hide",
     "keep_maintenance",
+    "known_objects",
     "page",
     "put_back",
     "requeue",

@@ -44,7 +44,7 @@ class SameBytesExist(Exception):
 async def add(work: UnitOfWork, photo: Photo) -> None:
     """Insert a photo. Raises `SameBytesExist` (and breaks the unit of work) when another upload was faster."""
     row = photo.model_dump(exclude={"location", "error", "versions"})
-    row |= _place(photo.location) | {"versions": _as_json(photo.versions)}
+    row |= _place(photo.location) | {"versions": _as_json(photo.versions), "unit": photo.unit or ""}
     try:
         await work.execute(insert(photos).values(row))
     except IntegrityError as error:
@@ -56,9 +56,10 @@ async def find(connection: AsyncConnection, photo_id: UUID) -> Photo | None:
     return await _first(connection, and_(photos.c.id == photo_id, VISIBLE))
 
 
-async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str) -> Photo | None:
-    """The visible photo of a project with these bytes."""
-    return await _first(connection, and_(photos.c.upid == upid, photos.c.sha256 == sha256, VISIBLE))
+async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str, unit: str | None) -> Photo | None:
+    """The visible photo of a project and a unit with these bytes."""
+    same = and_(photos.c.upid == upid, photos.c.sha256 == sha256, photos.c.unit == (unit or ""))
+    return await _first(connection, and_(same, VISIBLE))
 
 
 async def status_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
@@ -127,6 +128,8 @@ async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoP
     for column, value in ((photos.c.upid, matching.upid), (photos.c.stage, matching.stage), (photos.c.status, matching.status)):
         if value is not None:
             wanted.append(column == value)
+    if matching.units is not None:
+        wanted.append(photos.c.unit.in_(matching.units))
     if matching.created_from is not None:
         wanted.append(photos.c.created_at >= matching.created_from)
     if matching.created_to is not None:
@@ -163,6 +166,7 @@ def _photo(row: Row[Any]) -> Photo:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping
     latitude, longitude = values.pop("latitude"), values.pop("longitude")
     code, detail = values.pop("error_code"), values.pop("error_detail")
+    values["unit"] = values["unit"] or None
     values["location"] = None if latitude is None else Location(latitude=latitude, longitude=longitude)
     values["error"] = None if code is None else PhotoFailure(code=code, detail=detail or "")
     return Photo.model_validate(values)

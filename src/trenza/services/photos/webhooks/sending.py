@@ -8,8 +8,6 @@ import ssl
 from functools import cache
 from hashlib import sha256
 
-import httpx
-
 from trenza.services.photos.webhooks.addresses import Allowed, HostUnknown, reachable_address
 
 __all__ = ["WebhookFailed", "post", "signature"]
@@ -33,6 +31,8 @@ async def post(url: str, body: bytes, headers: dict[str, str], allowed: Allowed)
     Connects to the address that was checked, under the host's own name in TLS and in ``Host``. Redirects are not followed, and
     proxies of the environment not used: each would lead to an unchecked address. Raises `WebhookFailed` and `AddressForbidden`.
     """
+    import httpx  # noqa: PLC0415 - a tenth of the API's start, which only who has told a webhook shall pay
+
     target = httpx.URL(url)
     port = target.port or (443 if target.scheme == "https" else 80)
     try:
@@ -61,4 +61,6 @@ async def post(url: str, body: bytes, headers: dict[str, str], allowed: Allowed)
 @cache
 def _trusted() -> ssl.SSLContext:
     """The usual authorities; reading them takes a twentieth of a second, so once."""
+    import httpx  # noqa: PLC0415 - as above
+
     return httpx.create_ssl_context(trust_env=False)

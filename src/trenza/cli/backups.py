@@ -1,0 +1,191 @@
+"""``trenza backup`` and ``trenza restore``: the embedded data as one file, taken while the services run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
+
+from trenza.chassis.runtime.databases import database_urls
+from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.lock import lock_data_folder
+from trenza.chassis.settings import PlatformSettings
+from trenza.cli.errors import Failure
+from trenza.cli.options import read_settings
+
+__all__ = ["back_up", "restore"]
+
+_MANIFEST: Final = "trenza-backup.json"
+_FORMAT: Final = 1
+_PARTS: Final = ("keys", "blobs", "db")
+"""What a data folder holds that cannot be made anew. Restored in this order: with the databases, everything is there."""
+_RESTORING: Final = "restoring"
+_TOLERATED: Final = {"lock", "spool"}
+
+
+def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[int, int]:
+    """Write the databases, keys and objects of a data folder, running or not, into a tar file; the counts of databases, objects.
+
+    Each database is copied by SQLite's online backup, and only then the objects: an object is stored before its record, so that
+    each one that a copied record names is there. What came later is swept as an orphan after a restore.
+    """
+    settings = read_settings(data_dir)
+    folder = settings.data_dir
+    _require_embedded(settings, deployment)
+    if not (folder / "db").is_dir():
+        raise Failure(f"{folder} holds no data: name the folder with --data-dir or TRENZA_DATA_DIR")
+    if target.exists():
+        raise Failure(f"{target} exists already: choose another name, or remove it")
+    with _written_whole(target) as sink, tarfile.open(fileobj=sink, mode="w") as archive:
+        made = {"format": _FORMAT, "made_at": datetime.now(UTC).isoformat(), "version": version("trenza")}
+        _add(archive, _MANIFEST, io.BytesIO(json.dumps(made).encode()), time.time())
+        databases = sorted((folder / "db").glob("*.sqlite3"))
+        for database in databases:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trenza-backup-") as scratch:
+                copy = _copied(database, Path(scratch) / database.name)
+                _add_file(archive, f"db/{database.name}", copy)
+        objects = _add_tree(archive, folder, "blobs")
+        _add_tree(archive, folder, "keys")
+    return len(databases), objects
+
+
+def restore(source: Path, *, data_dir: Path | None) -> Path:
+    """Fill an empty data folder from a backup; returns the folder. Refuses one that is served from, or holds anything."""
+    folder = read_settings(data_dir).data_dir
+    if not source.is_file():
+        raise Failure(f"{source} is no file: name the backup")
+    with lock_data_folder(folder):
+        if held := sorted({path.name for path in folder.iterdir()} - _TOLERATED - {_RESTORING}):
+            raise Failure(f"{folder} is not empty ({', '.join(held)}): restore into another folder with --data-dir")
+        scratch = folder / _RESTORING
+        shutil.rmtree(scratch, ignore_errors=True)  # of a restore that was cut off
+        scratch.mkdir(mode=0o700)
+        try:
+            with tarfile.open(source, mode="r:") as archive:
+                _check_manifest(archive)
+                for member in archive:
+                    _unpack(archive, member, scratch)
+        except tarfile.TarError as error:
+            shutil.rmtree(scratch)
+            raise Failure(f"{source} is no backup of Trenza, or it is damaged ({error}): use another") from None
+        except BaseException:
+            shutil.rmtree(scratch)
+            raise
+        os.sync()
+        for part in _PARTS:
+            if (scratch / part).exists():
+                (scratch / part).rename(folder / part)
+        scratch.rmdir()
+        os.sync()
+    return folder
+
+
+def _require_embedded(settings: PlatformSettings, deployment: str) -> None:
+    """Raise `Failure` where some of the data lies elsewhere: half a backup is worse than none."""
+    if settings.blobs_url is not None:
+        raise Failure("TRENZA_BLOBS_URL is set, so the objects are not in the data folder: back the bucket up by its own means")
+    names = tuple(name for process in read_deployment(deployment).processes.values() for name in process.services)
+    for service, url in database_urls(load_services(names), settings).items():
+        inside = url.get_backend_name() == "sqlite" and Path(url.database or "").parent == settings.data_dir / "db"
+        if not inside:
+            raise Failure(f"the database of {service} is not in the data folder: back it up by its own means (pg_dump)")
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[BinaryIO]:
+    """A file for its owner alone (it holds keys) that gets its name once it is complete and on the disk."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise Failure(f"{target} cannot be written ({error.strerror}): name a file in a folder that can") from None
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as sink:
+            yield sink
+            sink.flush()
+            os.fsync(sink.fileno())
+        partial.rename(target)
+    except OSError as error:
+        raise Failure(f"{target} could not be written ({error.strerror}): free some space, or name another folder") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _copied(database: Path, copy: Path) -> Path:
+    """A copy of a database as it is at one moment, writers or not; checked."""
+    try:
+        with closing(sqlite3.connect(database, timeout=15)) as source, closing(sqlite3.connect(copy)) as into:
+            source.backup(into)
+            verdict = str(into.execute("PRAGMA quick_check(1)").fetchone()[0])
+            into.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it; the service sets its own mode
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise Failure(f"the database {database.name} is damaged ({verdict}): restore the last good backup")
+    return copy
+
+
+def _add_tree(archive: tarfile.TarFile, folder: Path, part: str) -> int:
+    """Add all files below a part of the data folder; returns how many."""
+    added = 0
+    for parent, folders, names in os.walk(folder / part):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            added += _add_file(archive, path.relative_to(folder).as_posix(), path)
+    return added
+
+
+def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> bool:
+    """Add a file; False when it has been deleted meanwhile."""
+    try:
+        with path.open("rb") as file:
+            _add(archive, name, file, path.stat().st_mtime)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _add(archive: tarfile.TarFile, name: str, file: BinaryIO, modified: float) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = file.seek(0, io.SEEK_END)
+    member.mtime = int(modified)
+    member.mode = 0o600
+    file.seek(0)
+    archive.addfile(member, file)
+
+
+def _check_manifest(archive: tarfile.TarFile) -> None:
+    first = archive.next()
+    file = archive.extractfile(first) if first is not None and first.name == _MANIFEST else None
+    if file is None:
+        raise tarfile.ReadError(f"it does not begin with {_MANIFEST}")
+    if json.loads(file.read()).get("format") != _FORMAT:
+        raise Failure("the backup is of a format that this version does not know: restore it with the version that made it")
+
+
+def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one member below a folder. Nothing but plain files in the known parts is taken."""
+    parts = PurePosixPath(member.name).parts
+    if parts == (_MANIFEST,):
+        return
+    file = archive.extractfile(member) if member.isreg() else None
+    if file is None or len(parts) < 2 or parts[0] not in _PARTS or ".." in parts:  # noqa: PLR2004 - a folder and a name
+        raise tarfile.ReadError(f"it holds {member.name!r}, which no backup does")
+    path = folder.joinpath(*parts)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("xb") as target:
+        path.chmod(0o600)
+        shutil.copyfileobj(file, target)
+    os.utime(path, (member.mtime, member.mtime))

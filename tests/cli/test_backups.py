@@ -1,0 +1,135 @@
+"""Backup of a running server, and restore into another folder."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sqlite3
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import Result
+
+from trenza.chassis.testing.server_process import ServerProcess
+
+Trenza = Callable[..., Result]
+
+
+async def upload(server: ServerProcess, photo: Path, token: str) -> dict[str, str]:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client:
+        content = await asyncio.to_thread(photo.read_bytes)
+        headers = {"Authorization": f"Bearer {token}", "Prefer": "wait=50"}
+        answer = await client.post("/api/photos/upload", files={"file": content}, data={"upid": "UP-1"}, headers=headers)
+        assert answer.status_code == 201, answer.text
+        record: dict[str, str] = answer.json()
+        return record
+
+
+async def test_what_is_backed_up_while_it_runs_is_all_there_again(
+    trenza: Trenza, server: ServerProcess, make_photo: Callable[[str], Path], tmp_path: Path
+) -> None:
+    token = await server.token("photos:editor")
+    before = [await upload(server, make_photo(f"{number}.jpg"), token) for number in range(3)]
+    file = tmp_path / "trenza.tar"
+    going_on = asyncio.create_task(upload(server, make_photo("later.jpg"), token))
+    made = await asyncio.to_thread(trenza, "backup", file, "--data-dir", server.data_dir)
+    assert made.exit_code == 0, made.stderr
+    assert "2 databases" in made.stdout or "1 database" in made.stdout
+    assert (file.stat().st_mode & 0o777) == 0o600
+    await going_on
+
+    refused = await asyncio.to_thread(trenza, "restore", file, "--data-dir", server.data_dir)
+    assert refused.exit_code == 1
+    assert f"is in use by process {server.process_id}" in refused.stderr
+    elsewhere = tmp_path / "elsewhere"
+    restored = await asyncio.to_thread(trenza, "restore", file, "--data-dir", elsewhere)
+    assert restored.exit_code == 0, restored.stderr
+    await server.stop()
+
+    async with (
+        ServerProcess.running(elsewhere) as again,
+        httpx.AsyncClient(base_url=again.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client,
+    ):
+        for photo in before:  # and the keys are the same: the old token still works
+            record = (await client.get(f"/api/photos/{photo['id']}")).json()
+            assert record["status"] == "completed"
+            for version in ("large", "original"):
+                assert (await client.get(f"/api/photos/{photo['id']}/{version}")).status_code == 200
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small data folder that nobody serves from."""
+    folder = tmp_path / "data"
+    for part in ("db", "blobs/photos", "keys", "spool"):
+        (folder / part).mkdir(parents=True)
+    with closing(sqlite3.connect(folder / "db" / "photos.sqlite3")) as database:
+        database.execute("CREATE TABLE notes (text)")
+        database.execute("INSERT INTO notes VALUES ('here')")
+        database.commit()
+    (folder / "blobs" / "photos" / "a.jpg").write_bytes(b"picture")
+    (folder / "keys" / "signing.pem").write_text("key")
+    (folder / "spool" / "half").write_text("on its way")
+    return folder
+
+
+def test_a_backup_holds_what_cannot_be_made_anew(trenza: Trenza, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "b.tar"
+    assert trenza("backup", file, "--data-dir", data).exit_code == 0
+    with tarfile.open(file) as archive:
+        assert archive.getnames() == ["trenza-backup.json", "db/photos.sqlite3", "blobs/photos/a.jpg", "keys/signing.pem"]
+    target = tmp_path / "target"
+    assert trenza("restore", file, "--data-dir", target).exit_code == 0
+    assert (target / "blobs" / "photos" / "a.jpg").read_bytes() == b"picture"
+    assert ((target / "keys" / "signing.pem").stat().st_mode & 0o777) == 0o600
+    with closing(sqlite3.connect(target / "db" / "photos.sqlite3")) as database:
+        assert database.execute("SELECT text FROM notes").fetchall() == [("here",)]
+    assert sorted(path.name for path in target.iterdir()) == ["blobs", "db", "keys", "lock"]
+    full = trenza("restore", file, "--data-dir", target)
+    assert full.exit_code == 1
+    assert "is not empty (blobs, db, keys)" in full.stderr
+    assert "exists already" in trenza("backup", file, "--data-dir", data).stderr
+
+
+def test_half_a_backup_is_refused(trenza: Trenza, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "holds no data" in trenza("backup", tmp_path / "b.tar", "--data-dir", tmp_path / "none").stderr
+    monkeypatch.setenv("TRENZA_PHOTOS_DATABASE_URL", "postgresql://ana@db/trenza")
+    assert "the database of photos is not in the data folder" in trenza("backup", tmp_path / "b.tar", "--data-dir", data).stderr
+    monkeypatch.delenv("TRENZA_PHOTOS_DATABASE_URL")
+    monkeypatch.setenv("TRENZA_BLOBS_URL", "s3://bucket")
+    assert "TRENZA_BLOBS_URL is set" in trenza("backup", tmp_path / "b.tar", "--data-dir", data).stderr
+    assert not (tmp_path / "b.tar").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "db/../../evil", "/etc/evil", "spool/x", "db"])
+def test_a_file_that_is_no_backup_leaves_nothing(trenza: Trenza, data: Path, tmp_path: Path, name: str) -> None:
+    file, target = tmp_path / "b.tar", tmp_path / "target"
+    assert trenza("backup", file, "--data-dir", data).exit_code == 0
+    with tarfile.open(file, "a") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    refused = trenza("restore", file, "--data-dir", target)
+    assert refused.exit_code == 1
+    assert "which no backup does" in refused.stderr
+    assert [path.name for path in target.iterdir()] == ["lock"]
+    (tmp_path / "text.tar").write_text("not a tar")
+    assert "is no backup of Trenza" in trenza("restore", tmp_path / "text.tar", "--data-dir", target).stderr
+    assert "is no file" in trenza("restore", tmp_path / "nothing.tar", "--data-dir", target).stderr
+
+
+def test_a_damaged_database_is_not_backed_up(trenza: Trenza, data: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(data / "db" / "photos.sqlite3")) as database:
+        database.executemany("INSERT INTO notes VALUES (?)", [("x" * 1000,)] * 500)
+        database.commit()
+    content = bytearray((data / "db" / "photos.sqlite3").read_bytes())
+    content[8192:40960] = bytes(32768)
+    (data / "db" / "photos.sqlite3").write_bytes(content)
+    refused = trenza("backup", tmp_path / "b.tar", "--data-dir", data)
+    assert refused.exit_code == 1
+    assert "is damaged" in refused.stderr
+    assert not list(tmp_path.glob("*b.tar*"))
