@@ -62,7 +62,7 @@ def jpeg_of_many_scans(width: int, height: int, scans: int) -> bytes:
 
     blocks = -(-width // 8) * -(-height // 8)
     runs = -(-blocks // (2**15 - 1))
-    ends = int("0" + "1" * 15 * runs + "1" * (-(15 * runs + 1) % 8), 2).to_bytes((15 * runs + 8) // 8, "big")
+    ends = int(("0" + "1" * 14) * runs + "1" * (-15 * runs % 8), 2).to_bytes((15 * runs + 7) // 8, "big")
     start = (
         segment(0xDB, b"\0" + b"\1" * 64)
         + segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")

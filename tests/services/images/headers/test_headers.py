@@ -157,8 +157,13 @@ def test_what_is_no_image_is_named(name: str, stranger: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["¿Dónde está el año? …\n".encode() * 90, "Día\n".encode("utf-16"), "Señal\n".encode("utf-16-be"), "x€".encode() * 200],
-    ids=["utf-8", "utf-16", "utf-16 without a mark", "cut inside of a character"],
+    [
+        "¿Dónde está el año? …\n".encode() * 90,
+        "Día\n".encode("utf-16"),
+        b"\xfe\xff" + "Señal\n".encode("utf-16-be"),
+        "x€".encode() * 200,
+    ],
+    ids=["utf-8", "utf-16", "utf-16 big-endian", "cut inside of a character"],
 )
 def test_texts_are_told_in_any_encoding(data: bytes) -> None:
     with pytest.raises(NotAnImage, match="it is a text, not an image"):
