@@ -50,8 +50,8 @@ async def _load(server: ServerProcess, photo: bytes) -> tuple[list[float], list[
     async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=120, trust_env=False) as client:
         for _ in range(WARM_UP):
             await _upload(client, photo, "WARM")
-        while await _completed(client, "WARM") < WARM_UP:
-            await asyncio.sleep(LOOK_SECONDS)  # noqa: ASYNC110 - another process completes them
+        while await _completed(client, "WARM") < WARM_UP:  # noqa: ASYNC110 - it is another process that completes them
+            await asyncio.sleep(LOOK_SECONDS)
         family = [psutil.Process(server.process_id), *psutil.Process(server.process_id).children(recursive=True)]
         before = sum(sum(member.cpu_times()[:2]) for member in family)
         began, left, acknowledged, ready = time.perf_counter(), iter(range(PHOTOS)), list[float](), list[float]()
