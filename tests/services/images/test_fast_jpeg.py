@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from trenza.chassis.blobs import Blobs
 from trenza.chassis.contract import ContractError
 from trenza.chassis.telemetry.metrics import registry
+from trenza.chassis.testing.likeness import ssim
 from trenza.chassis.testing.pictures import camera_exif, encoded, photograph, stored_as
 from trenza.services.images.contract import Images, Rendered, Rendition
 from trenza.services.images.service import ImageEngine
@@ -148,21 +149,6 @@ def reference(data: bytes, rendition: Rendition) -> Image.Image:
 def psnr(one: Image.Image, other: Image.Image) -> float:
     difference = np.asarray(one.convert("RGB"), dtype=np.float64) - np.asarray(other, dtype=np.float64)
     return float(10 * np.log10(255**2 / max(1e-9, float(np.mean(difference**2)))))
-
-
-def ssim(one: Plane, other: Plane) -> float:
-    """The mean structural similarity over windows of 8 x 8."""
-
-    def windows(plane: Plane) -> Plane:
-        height, width = (side // 8 * 8 for side in plane.shape)
-        return plane[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
-
-    a, b = windows(one), windows(other)
-    mean_a, mean_b = a.mean(axis=1), b.mean(axis=1)
-    covariance = ((a - mean_a[:, None]) * (b - mean_b[:, None])).mean(axis=1)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return float(np.mean(top / ((mean_a**2 + mean_b**2 + c1) * (a.var(axis=1) + b.var(axis=1) + c2))))
 
 
 async def rendered_by(engine: ImageEngine, blobs: Blobs, source: str) -> tuple[str, Rendered, list[Image.Image]]:

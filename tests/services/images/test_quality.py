@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trenza.chassis.blobs import Blobs
+from trenza.chassis.testing.likeness import ssim
 from trenza.chassis.testing.pictures import encoded, photograph
 from trenza.services.images.contract import Rendition
 from trenza.services.images.service import ImageEngine
@@ -35,21 +36,6 @@ def lanczos(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def psnr(one: Plane, other: Plane) -> float:
     return float(10 * np.log10(255**2 / np.mean((one - other) ** 2)))
-
-
-def ssim(one: Plane, other: Plane) -> float:
-    """The mean structural similarity over windows of 8 x 8."""
-
-    def windows(plane: Plane) -> Plane:
-        height, width = (side // 8 * 8 for side in plane.shape)
-        return plane[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
-
-    a, b = windows(one), windows(other)
-    mean_a, mean_b = a.mean(axis=1), b.mean(axis=1)
-    covariance = ((a - mean_a[:, None]) * (b - mean_b[:, None])).mean(axis=1)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return float(np.mean(top / ((mean_a**2 + mean_b**2 + c1) * (a.var(axis=1) + b.var(axis=1) + c2))))
 
 
 @pytest.mark.parametrize("box", [2048, 1280, 640])
