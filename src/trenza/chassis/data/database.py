@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from trenza.chassis.data.sqlite import sqlite_engine
+from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
 
 __all__ = ["Database", "DatabaseUnavailable"]
@@ -47,14 +48,24 @@ class Database:
     lock) beside a few reading ones. PostgreSQL: one pool, and a schema of the service's own.
     """
 
-    def __init__(self, url: str | URL, *, schema: str, messages: MessageWriter | None = None, pool_size: int = 8) -> None:
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        schema: str,
+        messages: MessageWriter | None = None,
+        pool_size: int = 8,
+        sqlite_connection: type[SqliteConnection] = StatementThread,
+    ) -> None:
+        """``sqlite_connection`` says where the statements of an embedded database run."""
         self.url = make_url(url)
         self.schema = schema
         self.messages: MessageWriter = messages or NoMessages()
         self._background: set[asyncio.Task[None]] = set()
         if self.is_sqlite:
-            self._writer = sqlite_engine(self.url, writable=True, pool_size=1)
-            self._reader = sqlite_engine(self.url, writable=False, pool_size=max(2, pool_size // 2))
+            self._writer = sqlite_engine(self.url, writable=True, pool_size=1, connection=sqlite_connection)
+            readers = max(2, pool_size // 2)
+            self._reader = sqlite_engine(self.url, writable=False, pool_size=readers, connection=sqlite_connection)
         else:
             self._writer = self._reader = create_async_engine(
                 self.url,
