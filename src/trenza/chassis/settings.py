@@ -11,6 +11,8 @@ from pydantic import AliasChoices, Field, SecretBytes, SecretStr, ValidationErro
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from trenza.chassis.failpoints import parse_failpoint
+
 __all__ = ["MINIMUM_SECRET_LENGTH", "CannotStart", "InvalidSettings", "PlatformSettings", "UnsafeSettings", "load_settings"]
 
 S = TypeVar("S", bound=BaseSettings)
@@ -79,6 +81,9 @@ class PlatformSettings(BaseSettings):
     """How long after SIGTERM the listener stays open while readiness is false, so that load balancers notice."""
     worker_concurrency: int = Field(8, ge=1, le=256)
     """Messages that one service's worker handles at once in one process."""
+    failpoint: str | None = None
+    """For fault tests: ``relay.published:3`` kills the process (SIGKILL) when it comes to that point for the third time.
+    The points are those of ``trenza.chassis.failpoints``. Production refuses it."""
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -102,6 +107,14 @@ class PlatformSettings(BaseSettings):
             raise ValueError("must be s3://bucket/prefix")
         return value
 
+    @field_validator("failpoint")
+    @classmethod
+    def _named_point(cls, value: str | None) -> str | None:
+        """A point that exists, and perhaps a count."""
+        if value is not None:
+            parse_failpoint(value)
+        return value
+
     def unsafe_for_production(self) -> tuple[str, ...]:
         """What production must not start with, each with its remedy. Empty in development."""
         if self.environment != "production":
@@ -119,6 +132,8 @@ class PlatformSettings(BaseSettings):
             problems.append(f"TRENZA_PUBLIC_URL is {self.public_url!r}: signed links must be handed out as https://")
         if "*" in self.cors_origins:
             problems.append("CORS_ORIGINS holds '*': name the origins")
+        if self.failpoint is not None:
+            problems.append(f"TRENZA_FAILPOINT is {self.failpoint!r}, which kills the process: unset it")
         return tuple(problems)
 
     def refuse_unsafe(self, more: tuple[str, ...] = ()) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
+from trenza.chassis.failpoints import Failpoint, reached
 
 __all__ = ["Database", "DatabaseUnavailable"]
 
@@ -98,6 +99,8 @@ class Database:
             with open_unit_of_work(unit):
                 async with connection.begin():
                     yield unit
+                    reached(Failpoint.WORK_BEFORE_COMMIT)
+        reached(Failpoint.WORK_COMMITTED)
         unit.committed()
 
     @asynccontextmanager

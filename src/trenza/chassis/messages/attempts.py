@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trenza.chassis.context import use_context
 from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages import endings
 from trenza.chassis.messages.definitions import LeaseLost, Postpone, Reject
 from trenza.chassis.messages.delivery import Completions, InboxDelivery
@@ -117,6 +118,7 @@ class Attempt:
             self._handling = True
             try:
                 async with limit:
+                    reached(Failpoint.HANDLER_BEGINS)
                     await handler.function(its.implementation, message, delivery)
             except asyncio.CancelledError as error:
                 raised = self._understood(error)
@@ -124,6 +126,7 @@ class Attempt:
                 raised = error
             finally:
                 self._handling = False
+        reached(Failpoint.HANDLER_RETURNED)
         if delivery.finished:
             if raised is not None:
                 logger.warning("raised after the end", service=its.service, type=self.claimed.type, exc_info=raised)
@@ -213,4 +216,6 @@ class Attempt:
     async def _record(self, outcome: Outcome, ending: Callable[[UnitOfWork], Awaitable[bool]]) -> Outcome:
         async with self._its.database.work() as work:
             ours = await ending(work)
+            reached(Failpoint.ENDING_BEFORE_COMMIT)
+        reached(Failpoint.ENDING_RECORDED)
         return outcome if ours else "lost"

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from trenza.chassis.contract import Value
 from trenza.chassis.data import forbid_open_work
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages.tables import CANCELLED, DELAYED, DISCARDED, FAILED, RUNNING, WAITING, in_state, inbox
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Board:
         )
         async with self._database.work() as work:
             asked = (await work.execute(statement)).rowcount > 0
+        reached(Failpoint.CANCEL_ASKED)
         self.changed(task_id)
         return asked
 

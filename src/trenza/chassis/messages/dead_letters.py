@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.contract import Value
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages.tables import DELAYED, DISCARDED, FAILED, RUNNING, WAITING, in_state, inbox
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class DeadLetters:
         async with self._database.work() as work:
             for position in await self._positions(work, ids, type):
                 redriven += (await work.execute(_redrive, {"at": now, "which": position})).rowcount
+            reached(Failpoint.LETTERS_REDRIVING)
         return redriven
 
     async def discard(self, *, ids: Sequence[UUID] | None = None, type: str | None = None) -> int:  # noqa: A002

@@ -9,6 +9,7 @@ from uuid import uuid5
 
 import sqlalchemy as sa
 
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages import endings
 from trenza.chassis.messages.definitions import LeaseLost
 from trenza.chassis.messages.tables import RUNNING, in_state, inbox
@@ -65,14 +66,18 @@ class InboxDelivery:
         if self._finishing:
             raise RuntimeError("finish() ends a delivery; call it once")
         self._finishing = True
+        reached(Failpoint.HANDLER_FINISHING)
         try:
             async with self._database.work() as work:
                 self._insist(owned=await endings.complete(work, self._claimed, self._clock.now()))
+                reached(Failpoint.HANDLER_GUARDED)
                 yield work
+                reached(Failpoint.HANDLER_BEFORE_COMMIT)
         except BaseException:
             self._finishing = False  # nothing was stored; a handler that handles the error may try again
             raise
         self.finished = True
+        reached(Failpoint.HANDLER_COMMITTED)
 
     async def progress(self, fraction: float, note: str = "") -> None:
         """Write how far the task is, unless that was done a moment ago; see `Delivery.progress`."""
@@ -125,6 +130,8 @@ class Completions:
                     async with self._database.work() as work:
                         held = [(claimed.position, claimed.token) for claimed, _ in batch]
                         ours = await endings.complete_all(work, held, self._clock.now())
+                        reached(Failpoint.MARKS_BEFORE_COMMIT)
+                    reached(Failpoint.MARKS_COMMITTED)
                 except Exception as error:  # noqa: BLE001 - it belongs to those who wait, each of whom raises it
                     _settle(batch, error)
                 else:

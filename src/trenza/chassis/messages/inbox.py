@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import sqlalchemy as sa
 
 from trenza.chassis.context import current_context
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope, Unreadable
@@ -47,9 +48,11 @@ class Inbox:
         What cannot be read becomes a dead letter; what nobody handles waits for a release that does (see `maintenance`).
         """
         rows = [row for body in bodies for row in self._rows(body)]
+        reached(Failpoint.INBOX_BEFORE_STORE)
         if rows:
             async with self._database.work() as work:
                 await work.connection.execute(insert_or_ignore(work.connection, inbox), rows)
+        reached(Failpoint.INBOX_STORED)
 
     def _rows(self, body: str | bytes) -> list[dict[str, Any]]:
         now = self._clock.now()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.handlers import NOBODY
 from trenza.chassis.messages.loops import Loop
@@ -96,6 +97,7 @@ class Maintenance:
                     state=FAILED, finished_at=now, reason=Reason.NO_HANDLER.value, error="no handler is declared", holds_key=False
                 )
             )
+            reached(Failpoint.MAINTENANCE_ADOPTING)
         if adopted:
             self._adopted()
         if lost.rowcount:
@@ -136,6 +138,7 @@ class Maintenance:
             while True:
                 async with self._database.work() as work:
                     count = (await work.execute(sa.delete(table).where(table.c.position.in_(batch)))).rowcount
+                    reached(Failpoint.MAINTENANCE_PURGING)
                 deleted += count
                 if count < _PURGE_BATCH:
                     break

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from trenza.chassis.context import current_context
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.envelope import Envelope
 from trenza.chassis.messages.statements import insert_or_ignore
@@ -117,3 +118,4 @@ class Outbox:
                     .where(leases.c.name == _LEASE_NAME, leases.c.token == self._token)
                     .values(token=None, until=None)
                 )
+            reached(Failpoint.RELAY_BEFORE_MARK)

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
 from trenza.chassis.messages.metrics import RELAYED
 from trenza.chassis.messages.outbox import Batch
@@ -73,15 +74,18 @@ class Relay:
                 batch = await self._outbox.claim(_BATCH, timedelta(seconds=_LEASE_SECONDS))
                 if batch is None:
                     return False
+                reached(Failpoint.RELAY_CLAIMED)
                 last = len(batch.messages) < _BATCH
                 try:
                     if batch.messages:
                         async with asyncio.timeout(_LEASE_SECONDS):
                             await transport.publish(batch.messages)
+                    reached(Failpoint.RELAY_PUBLISHED)
                 except BaseException:
                     await self._outbox.sent(Batch((), ()), release=True)
                     raise
                 await self._outbox.sent(batch, release=last)
+                reached(Failpoint.RELAY_MARKED)
                 RELAYED.labels(self._service).inc(len(batch.messages))
                 if last:
                     return True

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from cronsim import CronSim, CronSimError
 
 from trenza.chassis.context import Context, Principal, new_correlation_id, use_context
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages.loops import Loop
 from trenza.chassis.messages.statements import insert_or_ignore
 from trenza.chassis.messages.tables import schedules
@@ -133,7 +134,9 @@ class Scheduler:
             async with self._database.work() as work:
                 if (await work.execute(advance)).rowcount == 0:
                     return  # another replica was faster
+                reached(Failpoint.SCHEDULE_ADVANCED)
                 await self._inbox.enqueue_once(work.connection, schedule.task, message_id=message_id, priority=schedule.priority)
+        reached(Failpoint.SCHEDULE_FIRED)
         logger.info("schedule fired", service=self._service, schedule=schedule.name, fire_time=fire_time.isoformat())
         self._fired()
 

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages import claims
 from trenza.chassis.messages.attempts import Attempt, Attempts, Outcome
 from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
@@ -121,7 +122,10 @@ class Worker:
         until = now + timedelta(seconds=LEASE_SECONDS)
         async with self._database.work() as work:
             recovered = await claims.recover(work, now, {token for _, token in self._running})
+            reached(Failpoint.WORKER_RECOVERED)
             found, more = await claims.claim(work, room=room, limit=free, now=now, until=until, schema=self._database.schema)
+            reached(Failpoint.WORKER_CLAIMING)
+        reached(Failpoint.WORKER_CLAIMED)
         for message_id in recovered:  # most go on; one whose cancellation was asked for has ended
             self._ended(message_id)
         for claimed in found:
@@ -158,9 +162,11 @@ class Worker:
         held = [(attempt, task) for attempt, task in self._running.values() if not task.done()]
         if not held:
             return
+        reached(Failpoint.HEARTBEAT_BEFORE)
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
         async with self._database.work() as work:
             ours = await claims.extend(work, [attempt.claimed for attempt, _ in held], until)
+        reached(Failpoint.HEARTBEAT_EXTENDED)
         for attempt, task in held:
             asked = ours.get((attempt.claimed.position, attempt.claimed.token))
             if asked is None:

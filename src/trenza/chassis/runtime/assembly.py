@@ -14,6 +14,7 @@ from trenza.chassis.calls import bind_local
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
+from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.messages import LocalTransport, Messages
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
@@ -138,6 +139,8 @@ class Assembly:
         Raises `PendingMigrations` and `DatabaseUnavailable` before anything has started.
         """
         async with AsyncExitStack() as stack:
+            if self.settings.failpoint is not None:
+                stack.enter_context(killing_at(*parse_failpoint(self.settings.failpoint)))
             stack.push_async_callback(self.blobs.close)
             for database in self.databases.values():
                 stack.push_async_callback(database.close)
