@@ -70,7 +70,8 @@ def record(database: Database) -> list[tuple[str, Any]]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         recorded.append((statement, parameters))
 
-    sa.event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    for engine in database.engines:
+        sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
     return recorded
 
 

@@ -100,7 +100,7 @@ async def test_replicas_fire_once_and_missed_times_are_made_up_for_once(service_
     for hours in (1, 5):  # one fire time; then five at once
         clock.advance(hours * 3600)
         for replica in replicas:
-            replica.wake()
+            replica.clock_moved()
         await asyncio.wait_for(fired.acquire(), 20)
         for replica in replicas:
             await replica.drain(5)

@@ -261,7 +261,7 @@ async def test_an_idle_service_hardly_asks_its_database(service_of: Any, databas
     def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    engines = {database._writer.sync_engine, database._reader.sync_engine}
+    engines = {engine.sync_engine for engine in database.engines}
     for engine in engines:
         sa.event.listen(engine, "before_cursor_execute", count)
     await asyncio.sleep(4)

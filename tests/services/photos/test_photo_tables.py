@@ -45,7 +45,7 @@ async def test_the_migrations_make_the_tables(database_url: str) -> None:
         return list(compare_metadata(context, metadata))
 
     async with up_to_date(database_url) as database:
-        async with database.engine.connect() as connection:
+        async with database.writing() as connection:
             assert await connection.run_sync(differences) == []
         assert not await pending(database, PACKAGE)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from trenza.chassis.data.connections import Connections, KeptConnections, PooledConnections
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
@@ -62,19 +62,21 @@ class Database:
         self.url = make_url(url)
         self.schema = schema
         self.messages: MessageWriter = messages or NoMessages()
-        self._background: set[asyncio.Task[None]] = set()
         if self.is_sqlite:
-            self._writer = sqlite_engine(self.url, writable=True, pool_size=1, connection=sqlite_connection)
             readers = max(2, pool_size // 2)
-            self._reader = sqlite_engine(self.url, writable=False, pool_size=readers, connection=sqlite_connection)
+            writer = sqlite_engine(self.url, writable=True, pool_size=1, connection=sqlite_connection)
+            reader = sqlite_engine(self.url, writable=False, pool_size=readers, connection=sqlite_connection)
+            self._writer: Connections = KeptConnections(writer, 1)
+            self._reader: Connections = KeptConnections(reader, readers)
         else:
-            self._writer = self._reader = create_async_engine(
+            engine = create_async_engine(
                 self.url,
                 pool_size=pool_size,
                 max_overflow=pool_size,
                 pool_pre_ping=True,
                 connect_args={"server_settings": {"search_path": f'"{schema}"', "timezone": "UTC"}},
             )
+            self._writer = self._reader = PooledConnections(engine)
 
     @property
     def is_sqlite(self) -> bool:
@@ -82,9 +84,9 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @property
-    def engine(self) -> AsyncEngine:
-        """The writing engine, for migrations."""
-        return self._writer
+    def engines(self) -> frozenset[AsyncEngine]:
+        """The engines, for those who watch their statements."""
+        return frozenset((self._writer.engine, self._reader.engine))
 
     @asynccontextmanager
     async def work(self) -> AsyncIterator[UnitOfWork]:
@@ -137,31 +139,20 @@ class Database:
         )
 
     @asynccontextmanager
-    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection of the pool.
-
-        Opening one is shielded from cancellation: SQLAlchemy forgets to close a new connection when the task is cancelled while
-        the connection is being set up. The one that nobody wants any more is closed in the background.
-        """
-        opening = asyncio.create_task(_open(engine))
-        try:
-            connection = await asyncio.shield(opening)
-        except (OSError, PoolTimeout) as error:
-            raise DatabaseUnavailable(self._silence(error)) from error
-        except asyncio.CancelledError:
-            self._in_background(_close_unwanted(opening))
-            raise
-        try:
+    async def _connected(self, connections: Connections) -> AsyncIterator[AsyncConnection]:
+        """A connection; raises `DatabaseUnavailable` when none can be had."""
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(connections.borrowed())
+            except (OSError, PoolTimeout) as error:
+                raise DatabaseUnavailable(self._silence(error)) from error
             yield connection
-        finally:
-            await asyncio.shield(self._in_background(connection.close()))
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something to its end, whatever becomes of whoever asked for it. `close` waits for it."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A writing connection without a transaction, for migrations."""
+        async with self._answering(), self._connected(self._writer) as connection:
+            yield connection
 
     async def ping(self, timeout: float = 2.0) -> None:
         """Ask the database for a sign of life. Raises `DatabaseUnavailable` when none comes within ``timeout`` seconds."""
@@ -173,23 +164,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await self._writer.dispose()
+        await self._writer.close()
         if self._reader is not self._writer:
-            await self._reader.dispose()
-
-
-async def _open(engine: AsyncEngine) -> AsyncConnection:
-    return await engine.connect()
-
-
-async def _close_unwanted(opening: asyncio.Task[AsyncConnection]) -> None:
-    """Close a connection that came after whoever asked for it had been cancelled."""
-    try:
-        connection = await opening
-    except SQLAlchemyError:
-        return  # there is none
-    await connection.close()
+            await self._reader.close()
 
 
 def _is_away(error: DBAPIError) -> bool:

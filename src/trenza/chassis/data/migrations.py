@@ -51,7 +51,7 @@ async def upgrade(database: Database, package: str | None) -> None:
     Raises `NoMigrations` for a package that is not there.
     """
     histories = await asyncio.to_thread(_histories, package)
-    async with database.engine.connect() as connection:
+    async with database.writing() as connection:
         if database.is_sqlite:
             # Rebuilding a table (the only ALTER that SQLite has for most things) must not cascade into those that refer to it.
             # The switch works outside a transaction only, hence on the driver's own connection.

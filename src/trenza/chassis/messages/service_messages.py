@@ -164,12 +164,16 @@ class Messages:
         )
 
     def wake(self, *, published: bool = True, enqueued: bool = True) -> None:
-        """Look for work now: after a commit, or after a clock was moved."""
+        """Look for work now, which a commit has left."""
         if published:
             self._relay.wake()
         if enqueued:
             self._worker.wake()
-            self._scheduler.wake()
+
+    def clock_moved(self) -> None:
+        """Look for all that may have fallen due."""
+        self.wake()
+        self._scheduler.wake()
 
     # ── TaskBoard, for implementations ───────────────────────────────────────────────────────────────────────────────────────
 
