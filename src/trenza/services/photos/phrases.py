@@ -31,7 +31,8 @@ PHRASES: Final[Phrases] = {
     InlineTooLarge.code: {
         "es": Phrase(
             "Foto demasiado grande para esta ruta",
-            "El cuerpo puede tener como máximo {limit} bytes. Use la subida directa: POST /api/photos/uploads.",
+            "El cuerpo puede tener aquí como máximo {limit:size}.",
+            "use la subida directa, POST /api/photos/uploads",
         )
     },
     FileMissing.code: {"es": Phrase("Falta el archivo", "Envíe al menos una foto en el campo {field}.")},
