@@ -119,9 +119,12 @@ def problem_response(connection: HTTPConnection, error: Exception) -> Response:
         "correlation_id": current_context().correlation_id,
         **({"remedy": said.remedy} if said and said.remedy else {}),
         **problem.fields,
+        # A refusal brings its remedy in English.
+        **({"remedy": phrase.remedy} if phrase and phrase.remedy else {}),
     }
     if isinstance(error, RequestValidationError):
-        document["errors"] = field_errors(error.errors(), language)
+        document["errors"] = errors = field_errors(error.errors(), language)
+        document["field"] = errors[0]["field"]  # there is one at least, and those who show one thing show this
     headers = {"Content-Language": language, "Vary": "Accept-Language", **problem.headers}
     if problem.code == "METHOD_NOT_ALLOWED":
         headers["Allow"] = ", ".join(allowed_methods(connection.scope)) or headers.get("allow", "")
