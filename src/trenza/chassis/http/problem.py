@@ -155,6 +155,8 @@ def install_problem_handlers(app: FastAPI, phrases: Phrases | None = None) -> No
 
 
 async def _answer(connection: HTTPConnection, error: Exception) -> Response | None:
+    if isinstance(error, HTTPException) and error.status_code < HTTPStatus.BAD_REQUEST:
+        return Response(status_code=error.status_code, headers=error.headers)  # an early answer, not a failed request
     response = problem_response(connection, error)
     if not isinstance(connection, WebSocket):
         return response
