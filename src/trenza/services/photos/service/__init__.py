@@ -102,6 +102,14 @@ class PhotosService(Photos):
             elif await store.status_of(work.connection, photo_id) is None:
                 raise not_found()
 
+    async def unit_of(self, photo_id: UUID) -> str | None:
+        """The organisation unit of a photo, deleted or not. Raises `PhotoNotFound` when there never was one."""
+        async with self._database.read() as connection:
+            unit = await store.unit_of(connection, photo_id)
+        if unit is None:
+            raise not_found()
+        return unit or None
+
     async def retry_photo(self, *, photo_id: UUID) -> Photo:
         """Queue a failed photo again."""
         async with self._database.work() as work:
