@@ -6,6 +6,7 @@ import asyncio
 import io
 import sqlite3
 import tarfile
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -93,6 +94,44 @@ def test_a_backup_holds_what_cannot_be_made_anew(trenza: Trenza, data: Path, tmp
     assert full.exit_code == 1
     assert "is not empty (blobs, db, keys)" in full.stderr
     assert "exists already" in trenza("backup", file, "--data-dir", data).stderr
+
+
+def test_all_databases_are_of_one_moment(trenza: Trenza, data: Path, tmp_path: Path) -> None:
+    files = [data / "db" / f"{name}.sqlite3" for name in ("first", "second")]
+    for file in files:
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("CREATE TABLE numbers (number)")
+            database.execute("INSERT INTO numbers VALUES (0)")
+            database.commit()
+    going_on = threading.Event()
+    going_on.set()
+
+    def count() -> None:
+        """Write each number into the first database and then into the second, as a message goes."""
+        with closing(sqlite3.connect(files[0])) as first, closing(sqlite3.connect(files[1])) as second:
+            number = 0
+            while going_on.is_set():
+                number += 1
+                for database in (first, second):
+                    database.execute("UPDATE numbers SET number = ?", (number,))
+                    database.commit()
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        for attempt in range(3):
+            file, target = tmp_path / f"{attempt}.tar", tmp_path / f"target-{attempt}"
+            assert trenza("backup", file, "--data-dir", data).exit_code == 0
+            assert trenza("restore", file, "--data-dir", target).exit_code == 0
+            numbers = []
+            for name in ("first", "second"):
+                with closing(sqlite3.connect(target / "db" / f"{name}.sqlite3")) as database:
+                    numbers.append(database.execute("SELECT number FROM numbers").fetchone()[0])
+            assert numbers[0] - numbers[1] in {0, 1}
+    finally:
+        going_on.clear()
+        counting.join()
 
 
 def test_half_a_backup_is_refused(trenza: Trenza, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

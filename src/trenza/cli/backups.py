@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -31,14 +31,17 @@ _FORMAT: Final = 1
 _PARTS: Final = ("keys", "blobs", "db")
 """What a data folder holds that cannot be made anew. Restored in this order: with the databases, everything is there."""
 _RESTORING: Final = "restoring"
+_LOCK_SECONDS: Final = 15.0
+"""How long to wait for a writer to let a database go."""
 _TOLERATED: Final = {"lock", "spool"}
 
 
 def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[int, int]:
     """Write the databases, keys and objects of a data folder, running or not, into a tar file; the counts of databases, objects.
 
-    Each database is copied by SQLite's online backup, and only then the objects: an object is stored before its record, so that
-    each one that a copied record names is there. What came later is swept as an orphan after a restore.
+    The databases are copied as they all were at one moment, so that no message is lost, or there twice, between two of them; and
+    only then the objects: an object is stored before its record, so that each one that a copied record names is there. What came
+    later is swept as an orphan after a restore.
     """
     settings = read_settings(data_dir)
     folder = settings.data_dir
@@ -51,10 +54,11 @@ def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[in
         made = {"format": _FORMAT, "made_at": datetime.now(UTC).isoformat(), "version": version("trenza")}
         _add(archive, _MANIFEST, io.BytesIO(json.dumps(made).encode()), time.time())
         databases = sorted((folder / "db").glob("*.sqlite3"))
-        for database in databases:
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trenza-backup-") as scratch:
-                copy = _copied(database, Path(scratch) / database.name)
-                _add_file(archive, f"db/{database.name}", copy)
+        with ExitStack() as open_ones:
+            for database, snapshot in zip(databases, _one_moment(databases, open_ones), strict=True):
+                with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trenza-backup-") as scratch:
+                    copy = _copied(database, snapshot, Path(scratch) / database.name)
+                    _add_file(archive, f"db/{database.name}", copy)
         objects = _add_tree(archive, folder, "blobs")
         _add_tree(archive, folder, "keys")
     return len(databases), objects
@@ -122,17 +126,44 @@ def _written_whole(target: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def _copied(database: Path, copy: Path) -> Path:
-    """A copy of a database as it is at one moment, writers or not; checked."""
+def _one_moment(databases: list[Path], stack: ExitStack) -> list[sqlite3.Connection]:
+    """A connection to each database, all of which see what was there at one and the same moment until the stack is closed.
+
+    Writers are kept out of all of them for as long as it takes to begin reading, some milliseconds. Raises `Failure`.
+    """
+    readers = []
     try:
-        with closing(sqlite3.connect(database, timeout=15)) as source, closing(sqlite3.connect(copy)) as into:
-            source.backup(into)
+        with ExitStack() as locks:
+            for database in databases:
+                lock = locks.enter_context(closing(sqlite3.connect(database, timeout=_LOCK_SECONDS, isolation_level=None)))
+                lock.execute("BEGIN IMMEDIATE")
+            for database in databases:
+                reader = stack.enter_context(closing(sqlite3.connect(database, timeout=_LOCK_SECONDS, isolation_level=None)))
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # only a read begins the transaction
+                readers.append(reader)
+    except sqlite3.OperationalError as error:
+        raise Failure(f"{database.name} cannot be read now ({error}): try again when less is written") from None
+    except sqlite3.DatabaseError as error:
+        raise _damaged(database, str(error)) from None
+    return readers
+
+
+def _damaged(database: Path, verdict: str) -> Failure:
+    return Failure(f"the database {database.name} is damaged ({verdict}): restore the last good backup")
+
+
+def _copied(database: Path, snapshot: sqlite3.Connection, copy: Path) -> Path:
+    """A copy of a database as its snapshot sees it, checked. Raises `Failure`."""
+    try:
+        with closing(sqlite3.connect(copy)) as into:
+            snapshot.backup(into)
             verdict = str(into.execute("PRAGMA quick_check(1)").fetchone()[0])
             into.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it; the service sets its own mode
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     if verdict != "ok":
-        raise Failure(f"the database {database.name} is damaged ({verdict}): restore the last good backup")
+        raise _damaged(database, verdict)
     return copy
 
 

@@ -112,7 +112,7 @@ async def test_cors_is_answered_for_the_named_origins_errors_included(app: FastA
         headers={
             "Origin": "https://app.example",
             "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization,idempotency-key,prefer",
+            "Access-Control-Request-Headers": "authorization,idempotency-key,last-event-id,prefer",
         },
     )
     assert preflight.status_code == 200

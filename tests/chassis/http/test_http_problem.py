@@ -167,9 +167,19 @@ async def test_a_failed_validation_names_every_field_in_the_clients_language(cli
         ("body", "items.0.name"): "Debe tener al menos 2 caracteres",
         ("body", "items.0.amount"): "Debe ser menor que 10",
         ("body", "items.0.colour"): "Debe ser uno de: 'red'",
-        ("body", "items.0.size"): "Debe ser uno de: 's' or 'm'",
+        ("body", "items.0.size"): "Debe ser uno de: 's' o 'm'",
         ("body", "items.1.name"): "bob is taken",
         ("body", "items.1.amount"): "Debe ser un número entero",
+    }
+    assert problem["field"] == problem["errors"][0]["field"]
+    assert problem["remedy"] == "corrija los campos que indica errors"
+    limits = {error["field"]: error["limit"] for error in problem["errors"] if "limit" in error}
+    assert limits == {
+        "limit": "<= 9",
+        "items.0.name": ">= 2",
+        "items.0.amount": "< 10",
+        "items.0.colour": "red",
+        "items.0.size": "s, m",
     }
     english = await client.post("/orders/7?limit=10", json=body)
     assert "Field required" in english.text
@@ -218,6 +228,19 @@ async def test_a_service_adds_its_own_words(app: FastAPI, client: httpx.AsyncCli
     assert english["detail"] == "Try another card."
 
 
+async def test_a_remedy_is_told_in_the_clients_language_and_by_its_field(app: FastAPI, client: httpx.AsyncClient) -> None:
+    words = {
+        "CARD_DECLINED": {"es": Phrase("Tarjeta rechazada", "No se admite.", "use otra")},
+        "CARD_DECLINED:number": {"es": Phrase("Tarjeta rechazada", "El número no es correcto.", "corrija el número")},
+    }
+    install_problem_handlers(app, words)
+    raising(app, CardDeclined("Try another card.", field="number", remedy="correct the number"))
+    _, spanish = await get(client, Accept_Language="es")
+    assert (spanish["detail"], spanish["remedy"]) == ("El número no es correcto.", "corrija el número")
+    _, english = await get(client)
+    assert (english["detail"], english["remedy"]) == ("Try another card.", "correct the number")
+
+
 def test_the_catalogue_says_the_same_in_both_languages() -> None:
     for code, phrases in PHRASES.items():
         assert phrases.keys() == {"en", "es"}, code
@@ -226,6 +249,7 @@ def test_the_catalogue_says_the_same_in_both_languages() -> None:
         for phrase in phrases.values():
             assert phrase.title
             assert phrase.detail.endswith((".", "…")), code
+            assert phrase.remedy, code
 
 
 def test_every_refusal_of_the_chassis_is_in_the_catalogue_under_its_own_title() -> None:

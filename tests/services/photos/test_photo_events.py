@@ -71,6 +71,22 @@ async def test_what_came_already_is_not_repeated(platform: Platform, following: 
     assert events[0][2]["error"]["code"] == "INVALID_IMAGE_FORMAT"
 
 
+async def test_who_connects_again_after_the_last_event_is_told_that_it_was(platform: Platform, following: Any) -> None:
+    photo = await platform.stored()
+    path = f"/api/photos/{photo['id']}/events"
+    again = await platform.get(path, headers={"Last-Event-ID": "completed-1"})
+    assert (again.status_code, again.content) == (204, b"")
+    missed = events_in((await platform.get(path, headers={"Last-Event-ID": "processing-1"})).text)
+    assert [event_id for _, event_id, _ in missed] == ["completed-1"]
+    platform.engine.gate.clear()
+    platform.engine.asked.clear()
+    await platform.ask("POST", "/api/photos/reprocess", json={"versions": "all"})
+    await platform.engine.asked.wait()
+    task = await following(photo["id"], **{"Last-Event-ID": "completed-1"})
+    platform.engine.gate.set()
+    assert [event_id for _, event_id, _ in events_in((await task).text)] == ["processing-2", "completed-2"]
+
+
 async def test_a_deletion_ends_it(platform: Platform, following: Any) -> None:
     platform.engine.gate.clear()
     photo = (await platform.upload(PHOTO)).json()

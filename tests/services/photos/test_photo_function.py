@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 PHOTO = b"\xff\xd8\xff\xe0 a wall"
 ENCODED = base64.b64encode(PHOTO).decode()
+BYTES = PHOTO + bytes(range(0xF0, 0x100)) + b"\xfb\xef"
+TEXT = base64.b64encode(BYTES).decode()
 
 
 async def call(platform: Platform, **body: Any) -> Any:
@@ -62,6 +65,23 @@ async def test_a_large_body_is_sent_to_the_direct_upload(platform: Platform) -> 
     assert fits.status_code == 201
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"DATA:image/jpeg;BASE64,{TEXT}",
+        TEXT.rstrip("="),
+        TEXT.replace("+", "-").replace("/", "_"),
+        "\r\n".join(TEXT[at : at + 8] for at in range(0, len(TEXT), 8)),
+    ],
+)
+async def test_base64_is_read_as_clients_write_it(platform: Platform, written: str) -> None:
+    assert {"+", "/", "="} <= set(TEXT)
+    answer = await call(platform, image_base64=written)
+    assert answer.status_code == 201, answer.text
+    photo = (await platform.get(answer.headers["location"])).json()
+    assert photo["sha256"] == hashlib.sha256(BYTES).hexdigest()
+
+
 async def test_the_same_key_is_the_same_call(platform: Platform) -> None:
     answers = [
         await platform.ask("POST", "/", json={"upid": "UP-1", "image_base64": ENCODED}, headers={"Idempotency-Key": "k"})
@@ -75,6 +95,9 @@ async def test_the_same_key_is_the_same_call(platform: Platform) -> None:
     ("body", "code"),
     [
         ({"image_base64": "%%%"}, "INVALID_BASE64"),
+        ({"image_base64": "abcde"}, "INVALID_BASE64"),
+        ({"image_base64": ""}, "INVALID_BASE64"),
+        ({"image_base64": "data:image/svg+xml,<svg/>"}, "INVALID_BASE64"),
         ({"upid": "../x"}, "INVALID_UPID"),
         ({"image_base64": None}, "INVALID_REQUEST"),
         ({"stge": "antes"}, "INVALID_REQUEST"),
@@ -87,6 +110,11 @@ async def test_what_is_wrong_is_named(platform: Platform, body: dict[str, Any], 
     assert answer.json()["code"] == code
     if code == "INVALID_REQUEST":
         assert answer.json()["errors"][0]["field"].endswith(next(iter(body)))
+
+
+async def test_a_file_that_is_no_photo_is_named_by_its_field(platform: Platform) -> None:
+    answer = await call(platform, image_base64=base64.b64encode(b"a text").decode())
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "INVALID_IMAGE_FORMAT", "image_base64")
 
 
 async def test_it_is_under_maintenance_too(platform: Platform) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
+from trenza.chassis.blobs import Blobs, BlobStat, BlobsUnavailable
 from trenza.chassis.data import Database, DatabaseUnavailable, UnitOfWork
 from trenza.services.images.contract import InvalidImageFormat
 from trenza.services.photos.messages import ForgetAnswers
@@ -18,6 +20,22 @@ if TYPE_CHECKING:
     from tests.services.photos.conftest import Platform
 
 PHOTO = b"\xff\xd8\xff\xe0 a wall"
+
+
+class FullDisk:
+    """An object store without room for one certain file."""
+
+    def __init__(self, blobs: Blobs, content: bytes) -> None:
+        self._blobs = blobs
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blobs, name)
+
+    async def put_file(self, key: str, path: Path, *, media_type: str) -> BlobStat:
+        if await asyncio.to_thread(path.read_bytes) == self._content:
+            raise BlobsUnavailable("there is no space left")
+        return await self._blobs.put_file(key, path, media_type=media_type)
 
 
 def problem_of(answer: Any, status: int, code: str) -> dict[str, Any]:
@@ -102,6 +120,37 @@ async def test_a_refused_upload_frees_its_idempotency_key(platform: Platform) ->
             "POST", "/api/photos/upload", files={"file": ("a.jpg", b"text")}, data={"upid": "UP-1"}, headers=headers
         )
         problem_of(answer, 400, "INVALID_IMAGE_FORMAT")
+
+
+async def test_a_key_is_free_again_when_one_of_its_files_met_a_fault_of_ours(platform: Platform) -> None:
+    headers = {"Idempotency-Key": "key-1"}
+    files = [("file", (f"{number}.jpg", PHOTO + bytes([number]))) for number in range(2)]
+    blobs: Any = platform.photos.uploads._blobs
+    platform.photos.uploads._blobs = FullDisk(blobs, PHOTO + bytes([1]))  # type: ignore[assignment]  # a disk that is full for one file
+    first = await platform.ask("POST", "/api/photos/upload", files=files, data={"upid": "UP-1"}, headers=headers)
+    assert [result["status"] for result in first.json()["results"]] == [202, 503]
+    platform.photos.uploads._blobs = blobs
+    for replayed, statuses in ((None, [200, 202]), ("true", [200, 202])):
+        again = await platform.ask("POST", "/api/photos/upload", files=files, data={"upid": "UP-1"}, headers=headers)
+        assert [result["status"] for result in again.json()["results"]] == statuses
+        assert again.headers.get("idempotency-replayed") == replayed
+
+
+async def test_retries_and_reprocessing_take_a_key_too(platform: Platform) -> None:
+    platform.engine.refusals.append(InvalidImageFormat("The image is cut short."))
+    failed = problem_of(await platform.upload(PHOTO, wait=20), 400, "INVALID_IMAGE_FORMAT")["photo"]
+    path = f"/api/photos/{failed['id']}/retry"
+    first, again = [await platform.ask("POST", path, headers={"Idempotency-Key": "k", "Prefer": "wait=20"}) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)  # without the key, the second would be a 409
+    assert again.json() == first.json()
+    orders = [
+        await platform.ask("POST", "/api/photos/reprocess", json={"versions": "all"}, headers={"Idempotency-Key": "k"})
+        for _ in range(2)
+    ]
+    assert orders[0].json() == orders[1].json()
+    assert orders[1].headers["idempotency-replayed"] == "true"
+    other = await platform.ask("POST", "/api/photos/reprocess", json={}, headers={"Idempotency-Key": "k"})
+    problem_of(other, 422, "IDEMPOTENCY_KEY_REUSED")
 
 
 async def test_answers_are_forgotten_when_their_keys_expire(platform: Platform) -> None:

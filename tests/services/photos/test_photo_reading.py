@@ -66,6 +66,31 @@ async def test_a_query_that_cannot_be_meant_is_refused(platform: Platform, path:
     assert field in (document.get("field"), *(error["field"] for error in document.get("errors", ())))
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/api/photos/{UNKNOWN}"),
+        ("GET", "/api/photos/{photo}/huge"),
+        ("GET", "/api/projects/UP-1/photos.zip?version=huge"),
+        ("GET", "/api/photos?limit=0"),
+        ("GET", "/api/photos?cursor=x"),
+        ("GET", "/api/projects/a.b/photos"),
+        ("POST", "/api/photos/{photo}/retry"),
+        ("POST", f"/api/photos/uploads/{UNKNOWN}/complete"),
+        ("PUT", "/api/photos/upload"),
+    ],
+)
+async def test_every_refusal_has_its_remedy_in_both_languages(platform: Platform, method: str, path: str) -> None:
+    photo = await platform.stored()
+    told = [
+        (await platform.ask(method, path.format(photo=photo["id"]), headers={"Accept-Language": language})).json()
+        for language in ("en", "es")
+    ]
+    assert all(problem["remedy"] and problem["detail"] for problem in told)
+    assert told[0]["remedy"] != told[1]["remedy"]
+    assert told[0]["detail"] != told[1]["detail"]
+
+
 async def test_the_path_of_uploads_takes_no_get(platform: Platform) -> None:
     answer = await platform.get("/api/photos/upload")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,12 @@ def test_what_webhooks_may_reach_is_checked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_ALLOW", "10.0.0.0/99")
     with pytest.raises(InvalidSettings, match="neither a host name nor a network"):
         load_settings(PhotosSettings)
+
+
+def test_the_authorities_of_webhooks_must_be_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for content in (None, "no certificate"):
+        if content is not None:
+            (tmp_path / "ca.pem").write_text(content)
+        monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_CA_FILE", str(tmp_path / "ca.pem"))
+        with pytest.raises(InvalidSettings, match="cannot be read as certificates in PEM"):
+            load_settings(PhotosSettings)

@@ -165,6 +165,16 @@ async def test_a_bad_field_is_named_with_its_limit_and_remedy(platform: Platform
         assert problem["field"] == next(iter(fields))
         assert problem["limit"]
         assert problem["remedy"]
+        spanish = await platform.ask(
+            "POST",
+            "/api/photos/upload",
+            files={"file": ("a.jpg", PHOTO)},
+            data={"upid": "UP-1", **fields},
+            headers={"Accept-Language": "es"},
+        )
+        assert spanish.json()["field"] == problem["field"]
+        assert spanish.json()["detail"] != problem["detail"]
+        assert spanish.json()["remedy"] != problem["remedy"]
     assert await platform.objects() == set()
 
 

@@ -8,18 +8,33 @@ import hmac
 import ipaddress
 import json
 import random
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from trenza.services.images.contract import InvalidImageFormat
-from trenza.services.photos.webhooks.addresses import AddressForbidden, Allowed, HostUnknown, is_public, reachable_address
+from trenza.services.photos.messages import CallBack
+from trenza.services.photos.webhooks.addresses import AddressForbidden, Allowed, HostUnknown, is_public, reachable_addresses
+from trenza.services.photos.webhooks.receivers import ReceiverBusy, Receivers, ReceiverUnreachable, WebhookFailed
+from trenza.services.photos.webhooks.sending import post
 
 if TYPE_CHECKING:
     from tests.services.photos.conftest import Platform, Start
+
+    from trenza.chassis.data import Database
+    from trenza.chassis.testing.clock import ManualClock
 
 PHOTO = b"\xff\xd8\xff\xe0 a wall"
 SECRET = "w" * 32
@@ -111,6 +126,139 @@ async def test_it_is_told_again_until_it_is_taken(hooked: Platform, receiver: Re
     assert second[2]["id"] == first[2]["id"]
 
 
+async def call_back_task(platform: Platform) -> Any:
+    """The task that tells, once it has ended."""
+    [task] = [task for task in (await platform.tasks.list()).tasks if task.type == "photos.CallBack"]
+    ended = await platform.tasks.wait(task.id, timeout=30)
+    assert ended is not None
+    return ended
+
+
+async def test_a_receiver_that_asks_for_time_gets_it_without_losing_an_attempt(hooked: Platform, receiver: Receiver) -> None:
+    receiver.answers += ["503 Service Unavailable\r\nRetry-After: 1", "429 Too Many Requests\r\nRetry-After: 1"]
+    await hooked.stored(callback_url=receiver.url)
+    first, second, third = [await receiver.next() for _ in range(3)]
+    assert first[2]["id"] == second[2]["id"] == third[2]["id"]
+    ended = await call_back_task(hooked)
+    assert (ended.state, ended.attempts) == ("completed", 1)
+
+
+async def test_a_receiver_that_is_gone_is_not_asked_again(hooked: Platform, receiver: Receiver) -> None:
+    receiver.answers.append("410 Gone")
+    await hooked.stored(callback_url=receiver.url)
+    ended = await call_back_task(hooked)
+    assert (ended.state, ended.attempts) == ("failed", 1)
+    assert "answered 410" in (ended.error or "")
+
+
+async def test_nobody_is_waited_for_without_end(hooked: Platform, receiver: Receiver) -> None:
+    receiver.answers.append("503 Service Unavailable\r\nRetry-After: 1")
+    long_ago = datetime.now(UTC) - timedelta(days=4)
+    photo_id = UUID("01930000-0000-7000-8000-000000000000")
+    order = CallBack(photo_id=photo_id, upid="UP-1", url=receiver.url, event="x", status="deleted", occurred_at=long_ago)
+    database: Database = hooked.app.state.assembly.databases["photos"]
+    async with database.work() as work:
+        await work.enqueue(order)
+    ended = await call_back_task(hooked)
+    assert (ended.state, ended.attempts) == ("failed", 1)
+    assert "long enough" in (ended.error or "")
+
+
+def fail(receivers: Receivers, host: str, error: type[Exception] = ReceiverUnreachable) -> None:
+    with pytest.raises(error), receivers.attempt(host):
+        raise error("no answer")
+
+
+def test_a_host_without_answers_is_left_alone_until_it_is_back(clock: ManualClock) -> None:
+    receivers = Receivers(clock)
+    for _ in range(4):
+        fail(receivers, "away")
+    fail(receivers, "away", WebhookFailed)  # an answer at last, if not the wanted one
+    for _ in range(5):
+        fail(receivers, "away")
+    with pytest.raises(ReceiverBusy, match="5 times in a row") as busy, receivers.attempt("away"):
+        pytest.fail("it was let through")
+    assert 60 <= busy.value.seconds <= 90
+    with receivers.attempt("elsewhere"):
+        pass
+    clock.advance(61)
+    with receivers.attempt("away"), pytest.raises(ReceiverBusy), receivers.attempt("away"):
+        pytest.fail("one at a time")
+    fail(receivers, "away")
+    with pytest.raises(ReceiverBusy), receivers.attempt("away"):
+        pytest.fail("it was let through")
+    clock.advance(61)
+    for _ in range(2):
+        with receivers.attempt("away"):
+            pass
+    for _ in range(4):  # all is as before
+        fail(receivers, "away")
+    with receivers.attempt("away"):
+        pass
+
+
+async def test_another_address_of_the_host_is_tried(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two(_host: str, port: int, **_options: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.1.2.3", "127.0.0.1")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+    url = f"http://hooks.example:{receiver.port}/x"
+    await post(url, b"{}", {"X-Trenza-Timestamp": "1"}, allowed=Allowed.of(("127.0.0.0/8",)), authorities=None)
+    request, headers, body = await receiver.told.get()
+    assert (request, headers["host"], body) == ("POST /x HTTP/1.1", f"hooks.example:{receiver.port}", b"{}")
+
+
+async def test_certificates_of_ones_own_authority_are_believed_when_it_is_named(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority, context = certificates_for("localhost", tmp_path)
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/hooks"
+    allowed = Allowed.of(("localhost",))
+    async with server:
+        with pytest.raises(ReceiverUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            await post(url, b"{}", {}, allowed=allowed, authorities=None)
+        with pytest.raises(ReceiverUnreachable, match="CERTIFICATE_VERIFY_FAILED"):  # the name counts as well
+            await post(
+                url.replace("localhost", "127.0.0.1"), b"{}", {}, allowed=Allowed.of(("127.0.0.1",)), authorities=authority
+            )
+        monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_SECRET", SECRET)
+        monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_ALLOW", "localhost")
+        monkeypatch.setenv("TRENZA_PHOTOS_WEBHOOK_CA_FILE", str(authority))
+        async with start() as platform:
+            photo = await platform.stored(callback_url=url)
+            assert (await receiver.next())[2]["photo_id"] == photo["id"]
+
+
+def certificates_for(host: str, folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """An authority's certificate as a file, and what a server needs to show one that it has issued."""
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("Our own authority", host)]
+    now = datetime.now(UTC)
+
+    def issued(subject: int) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(names[subject])
+            .issuer_name(names[0])
+            .public_key(keys[subject].public_key())
+            .serial_number(subject + 1)
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+        )
+
+    root = issued(0).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(keys[0], SHA256())
+    leaf = issued(1).add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False).sign(keys[0], SHA256())
+    authority, shown = folder / "authority.pem", folder / "server.pem"
+    authority.write_bytes(root.public_bytes(Encoding.PEM))
+    key = keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    shown.write_bytes(leaf.public_bytes(Encoding.PEM) + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown)
+    return authority, context
+
+
 async def test_what_is_not_public_is_never_reached(platform: Platform, receiver: Receiver) -> None:
     await platform.stored(callback_url=receiver.url)
     [task] = [task for task in (await platform.tasks.list()).tasks if task.type == "photos.CallBack"]
@@ -163,14 +311,14 @@ def test_only_the_internet_is_public(address: str, *, public: bool) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "2130706433", "0x7f.1", "::1", "0"])
 async def test_every_way_to_write_this_machine_is_seen(host: str) -> None:
     with pytest.raises((AddressForbidden, HostUnknown)):
-        await reachable_address(host, 80, Allowed())
+        await reachable_addresses(host, 80, Allowed())
 
 
 async def test_what_the_operator_lists_is_reached() -> None:
-    assert await reachable_address("localhost", 80, Allowed.of(("LOCALHOST",))) in {"127.0.0.1", "::1"}
-    assert await reachable_address("127.0.0.1", 80, Allowed.of(("127.0.0.0/8",))) == "127.0.0.1"
+    assert set(await reachable_addresses("localhost", 80, Allowed.of(("LOCALHOST",)))) <= {"127.0.0.1", "::1"}
+    assert await reachable_addresses("127.0.0.1", 80, Allowed.of(("127.0.0.0/8",))) == ("127.0.0.1",)
     with pytest.raises(AddressForbidden):
-        await reachable_address("127.0.0.1", 80, Allowed.of(("10.0.0.0/8", "127.0.0.1.example")))
+        await reachable_addresses("127.0.0.1", 80, Allowed.of(("10.0.0.0/8", "127.0.0.1.example")))
     with pytest.raises(ValueError, match="neither a host name nor a network"):
         Allowed.of(("10.0.0.0/33",))
 

@@ -38,7 +38,7 @@ async def archive(entries: AsyncIterator[ArchiveEntry]) -> AsyncGenerator[bytes]
     Names are made safe, and unique by a number. What an entry's content raises ends the archive, so that the client cannot take
     a part for the whole.
     """
-    pipe, taken = _Pipe(), set[str]()
+    pipe, taken = _Pipe(), dict[str, int]()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as file:
         async for entry in entries:
             info = zipfile.ZipInfo(_unique(safe_name(entry.name), taken), _timestamp(entry.modified))
@@ -65,14 +65,21 @@ def safe_name(name: str) -> str:
     return f"_{plain}" if _DEVICES.fullmatch(plain) else plain
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """The name with a number where another file has it already; systems that ignore case are thought of."""
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """The name with a number where another file has it already; systems that ignore case are thought of.
+
+    ``taken`` has the last number given to each name: phones call thousands of photos image.jpg, and counting up from one for
+    each of them would take minutes.
+    """
     stem, dot, extension = name.rpartition(".")
-    candidate, number = name, 1
-    while candidate.casefold() in taken:
+    candidate, number = name, taken.get(name.casefold(), 0)
+    while number:
         number += 1
         candidate = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
-    taken.add(candidate.casefold())
+        if candidate.casefold() not in taken:
+            break
+    taken[candidate.casefold()] = 1
+    taken[name.casefold()] = max(number, 1)
     return candidate
 
 

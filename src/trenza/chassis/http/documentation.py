@@ -34,7 +34,7 @@ _PROBLEM: Final[dict[str, Any]] = {
             "description": "Of INVALID_REQUEST: every field that is not as it must be.",
             "items": {
                 "type": "object",
-                "properties": {"field": {"type": "string"}, "in": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {name: {"type": "string"} for name in ("field", "in", "message", "limit")},
             },
         },
     },

@@ -95,13 +95,15 @@ class Idempotency:
         route: str,
         fingerprint: str,
         produce: Callable[[], Awaitable[Response]],
+        lasting: Callable[[], bool] = lambda: True,
     ) -> Response:
         """The answer of ``produce``, or that of an earlier run with the same key (then with ``Idempotency-Replayed: true``).
 
         Without a key it just runs. ``route`` is the route's template and ``fingerprint`` a digest of all that the request asks
-        for (`fingerprint_of`). Only whole responses below 500 are remembered: after a 5xx or an exception the key is free
-        again. After a crash, or a cancelled request, it is so once its lease of 60 seconds has run out; what must not happen
-        twice even then belongs into the unit of work of ``produce`` under a unique constraint.
+        for (`fingerprint_of`). Only whole responses below 500 are remembered, and only if ``lasting`` says afterwards that the
+        request would not fare better another time: after any other, and after an exception, the key is free again. After a
+        crash, or a cancelled request, it is so once its lease of 60 seconds has run out; what must not happen twice even then
+        belongs into the unit of work of ``produce`` under a unique constraint.
 
         Raises `InvalidIdempotencyKey`, `IdempotencyKeyReused` and `IdempotencyKeyInUse`.
         """
@@ -121,7 +123,7 @@ class Idempotency:
         except Exception:
             await self._release(row_id, token)
             raise
-        if response.status_code >= 500:  # noqa: PLR2004 - server errors
+        if response.status_code >= 500 or not lasting():  # noqa: PLR2004 - server errors
             await self._release(row_id, token)
         else:
             await self._remember(row_id, token, response)

@@ -35,6 +35,7 @@ _WORTH_READING = 256 * 1024
 _EXPOSED = (
     CORRELATION_HEADER,
     "Content-Disposition",
+    "Content-Range",
     "ETag",
     "Idempotency-Replayed",
     "Link",
@@ -49,6 +50,7 @@ _ACCEPTED = (
     "If-Match",
     "If-None-Match",
     "If-Range",
+    "Last-Event-ID",
     "Prefer",
     "Range",
     CORRELATION_HEADER,

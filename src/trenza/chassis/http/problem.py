@@ -119,9 +119,12 @@ def problem_response(connection: HTTPConnection, error: Exception) -> Response:
         "correlation_id": current_context().correlation_id,
         **({"remedy": said.remedy} if said and said.remedy else {}),
         **problem.fields,
+        # A refusal brings its remedy in English.
+        **({"remedy": phrase.remedy} if phrase and phrase.remedy else {}),
     }
     if isinstance(error, RequestValidationError):
-        document["errors"] = field_errors(error.errors(), language)
+        document["errors"] = errors = field_errors(error.errors(), language)
+        document["field"] = errors[0]["field"]  # there is one at least, and those who show one thing show this
     headers = {"Content-Language": language, "Vary": "Accept-Language", **problem.headers}
     if problem.code == "METHOD_NOT_ALLOWED":
         headers["Allow"] = ", ".join(allowed_methods(connection.scope)) or headers.get("allow", "")
@@ -152,6 +155,8 @@ def install_problem_handlers(app: FastAPI, phrases: Phrases | None = None) -> No
 
 
 async def _answer(connection: HTTPConnection, error: Exception) -> Response | None:
+    if isinstance(error, HTTPException) and error.status_code < HTTPStatus.BAD_REQUEST:
+        return Response(status_code=error.status_code, headers=error.headers)  # an early answer, not a failed request
     response = problem_response(connection, error)
     if not isinstance(connection, WebSocket):
         return response

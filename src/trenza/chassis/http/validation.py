@@ -48,8 +48,14 @@ _PREFIXES = ("Value error, ", "Assertion failed, ")
 
 
 def field_errors(errors: Iterable[Mapping[str, Any]], language: Language) -> list[dict[str, str]]:
-    """Pydantic's errors as ``{"field": "items.0.name", "in": "body", "message": "…"}``, one for each."""
-    return [{**_place(error["loc"], error["type"]), "message": _message(error, language)} for error in errors]
+    """Pydantic's errors as ``{"field": "items.0.name", "in": "body", "message": "…"}``, one for each.
+
+    Where a limit is known, it is there as well (``"limit": "1..64"``, ``">= 0"``), written without words.
+    """
+    return [
+        {**_place(error["loc"], error["type"]), "message": _message(error, language), **_limit(error.get("ctx") or {})}
+        for error in errors
+    ]
 
 
 def _place(location: Sequence[str | int], kind: str) -> dict[str, str]:
@@ -69,4 +75,28 @@ def _message(error: Mapping[str, Any], language: Language) -> str:
             message = message.removeprefix(prefix)
         return message
     template = SPANISH_MESSAGES.get(error["type"]) if language == "es" else None
-    return message if template is None else template.format_map(error.get("ctx") or {})
+    if template is None:
+        return message
+    context = dict(error.get("ctx") or {})
+    if "expected" in context:  # "'antes', 'durante' or 'despues'"
+        context["expected"] = str(context["expected"]).replace("' or '", "' o '")
+    return template.format_map(context)
+
+
+_SIGNS: Mapping[str, str] = {
+    "ge": ">= {}",
+    "gt": "> {}",
+    "le": "<= {}",
+    "lt": "< {}",
+    "min_length": ">= {}",
+    "max_length": "<= {}",
+    "pattern": "{}",
+}
+
+
+def _limit(context: Mapping[str, Any]) -> dict[str, str]:
+    """What pydantic says about the limit that was not kept."""
+    if "expected" in context:
+        return {"limit": str(context["expected"]).replace("' or '", "', '").replace("'", "")}
+    limits = [sign.format(context[name]) for name, sign in _SIGNS.items() if name in context]
+    return {"limit": ", ".join(limits)} if limits else {}

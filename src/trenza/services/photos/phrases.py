@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from trenza.chassis.http.phrases import Phrase, Phrases
+from trenza.chassis.http.phrases import Language, Phrase, Phrases
 from trenza.services.photos.contract import (
     FileMissing,
     InlineTooLarge,
@@ -24,41 +24,89 @@ from trenza.services.photos.contract import (
 
 __all__ = ["PHRASES"]
 
+
+def _es(title: str, detail: str, remedy: str) -> dict[Language, Phrase]:
+    return {"es": Phrase(title, detail, remedy)}
+
+
+_FIELD = "Campo no válido"
+
 PHRASES: Final[Phrases] = {
-    InvalidField.code: {"es": Phrase("Campo no válido", "El campo {field} no es válido. Se admite: {limit}.")},
-    InvalidUpid.code: {"es": Phrase("UPID no válido", "El campo {field} no es un UPID. Se admite: {limit}.")},
-    InvalidBase64.code: {"es": Phrase("Base64 no válido", "El campo {field} no contiene un archivo en base64.")},
-    InlineTooLarge.code: {
-        "es": Phrase(
-            "Foto demasiado grande para esta ruta",
-            "El cuerpo puede tener como máximo {limit} bytes. Use la subida directa: POST /api/photos/uploads.",
+    InvalidField.code: _es(_FIELD, "El campo {field} no es válido. Se admite: {limit}.", "corríjalo u omítalo"),
+    f"{InvalidField.code}:stage": _es(_FIELD, "El campo stage no es ninguno de: {limit}.", "envíe uno de ellos u omítalo"),
+    f"{InvalidField.code}:description": _es(
+        _FIELD, "El campo description tiene demasiados caracteres. Se admiten: {limit}.", "acórtelo"
+    ),
+    f"{InvalidField.code}:location": _es(
+        _FIELD,
+        "El campo location no es un lugar de la Tierra. Se admite: {limit}.",
+        "escríbalo como 3.4516,-76.5320, en grados decimales",
+    ),
+    f"{InvalidField.code}:callback_url": _es(
+        _FIELD,
+        "El campo callback_url no es una URL http(s) absoluta sin usuario ni contraseña. Se admite: {limit}.",
+        "escríbala como https://example.org/hooks/photos",
+    ),
+    f"{InvalidField.code}:centro_gestor": _es(
+        _FIELD, "El campo centro_gestor no es válido o falta. Se admite: {limit}.", "envíe el código del centro, sin espacios"
+    ),
+    **{
+        f"{InvalidField.code}:{field}": _es(
+            _FIELD,
+            f"El campo {field} no es una fecha y hora admitida, o no concuerda con las demás. Se admite: {{limit}}.",
+            "escríbala como 2026-05-31T14:30:00-05:00; en una URL, codifique '+' como %2B",
         )
+        for field in ("taken_at", "from", "to")
     },
-    FileMissing.code: {"es": Phrase("Falta el archivo", "Envíe al menos una foto en el campo {field}.")},
-    PhotoNotFound.code: {"es": Phrase("Foto no encontrada", "No hay ninguna foto con este identificador, o se ha eliminado.")},
-    UploadNotFound.code: {
-        "es": Phrase("Subida no encontrada", "No tiene ninguna subida con este identificador, o ha caducado. Pida otra.")
-    },
-    UploadIncomplete.code: {
-        "es": Phrase("Subida incompleta", "Aún no se ha recibido el archivo en el enlace. Envíelo con PUT y complete después.")
-    },
-    UploadMismatch.code: {
-        "es": Phrase("La subida no coincide", "Lo recibido no coincide con lo anunciado en {field} ({limit}). Envíelo otra vez.")
-    },
-    UnitForbidden.code: {"es": Phrase("Centro gestor no permitido", "No puede subir fotos para ese centro gestor ({field}).")},
-    VersionNotFound.code: {"es": Phrase("Versión no encontrada", "Esta foto no tiene ninguna versión con ese nombre.")},
-    VersionNotReady.code: {
-        "es": Phrase("Versión no disponible", "Las versiones de esta foto no están disponibles (estado: {photo_status}).")
-    },
-    UnderMaintenance.code: {
-        "es": Phrase(
-            "Servicio en mantenimiento",
-            "Por ahora no se admiten fotos nuevas; las consultas siguen funcionando. Vuelva a intentarlo en {retry_after} s.",
-        )
-    },
-    NotRetryable.code: {
-        "es": Phrase(
-            "No se puede reintentar", "Solo se puede reintentar una foto fallida; esta está en el estado {photo_status}."
-        )
-    },
+    InvalidUpid.code: _es(
+        "UPID no válido",
+        "El campo {field} no es un UPID. Se admite: {limit}.",
+        "envíe el identificador de la unidad de proyecto, como UNP-1978",
+    ),
+    InvalidBase64.code: _es(
+        "Base64 no válido", "El campo {field} no contiene un archivo en base64.", "codifique los bytes del archivo"
+    ),
+    InlineTooLarge.code: _es(
+        "Foto demasiado grande para esta ruta",
+        "El cuerpo puede tener aquí como máximo {limit:size}.",
+        "use la subida directa, POST /api/photos/uploads",
+    ),
+    FileMissing.code: _es("Falta el archivo", "El formulario no contiene ninguna foto.", "envíe al menos una en el campo file"),
+    PhotoNotFound.code: _es(
+        "Foto no encontrada",
+        "No hay ninguna foto con este identificador, o se ha eliminado.",
+        "compruebe el identificador; GET /api/photos muestra las que hay",
+    ),
+    UploadNotFound.code: _es(
+        "Subida no encontrada", "No tiene ninguna subida con este identificador, o ha caducado.", "pida otra"
+    ),
+    UploadIncomplete.code: _es(
+        "Subida incompleta", "Aún no se ha recibido el archivo en el enlace.", "envíelo con PUT y complete después"
+    ),
+    UploadMismatch.code: _es(
+        "La subida no coincide", "Lo recibido no coincide con lo anunciado en {field} ({limit}).", "envíe el archivo otra vez"
+    ),
+    UnitForbidden.code: _es(
+        "Centro gestor no permitido",
+        "No puede subir fotos para ese centro gestor ({field}). Se admite: {limit}.",
+        "indique uno de los suyos, u omítalo",
+    ),
+    VersionNotFound.code: _es(
+        "Versión no encontrada", "Esta foto no tiene ninguna versión con ese nombre.", "pida una de versions"
+    ),
+    VersionNotReady.code: _es(
+        "Versión no disponible",
+        "Las versiones de esta foto no están disponibles (estado: {photo_status}).",
+        "pregunte de nuevo más tarde; si la foto ha fallado, POST …/retry lo intenta otra vez",
+    ),
+    UnderMaintenance.code: _es(
+        "Servicio en mantenimiento",
+        "Por ahora no se admiten fotos nuevas; las consultas siguen funcionando. Vuelva a intentarlo en {retry_after} s.",
+        "vuelva a enviarla después de Retry-After",
+    ),
+    NotRetryable.code: _es(
+        "No se puede reintentar",
+        "Solo se puede reintentar una foto fallida; esta está en el estado {photo_status}.",
+        "compruebe antes su estado",
+    ),
 }

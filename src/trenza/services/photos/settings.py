@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -59,6 +61,8 @@ class PhotosSettings(BaseSettings):
     """Key of the HMAC by which receivers of webhooks know them as ours; None: one is made in the data folder."""
     webhook_allow: Annotated[tuple[str, ...], NoDecode] = ()
     """What webhooks may reach although it is not public: host names and networks (``10.0.0.0/8``), separated by commas."""
+    webhook_ca_file: Path | None = None
+    """PEM file of authorities whose certificates receivers of webhooks may show, beside the usual ones; None: only those."""
     webp_quality: int = Field(75, ge=1, le=100)
     """Quality of versions that are asked for as WebP."""
     avif_quality: int = Field(55, ge=1, le=100)
@@ -80,6 +84,17 @@ class PhotosSettings(BaseSettings):
     def _hosts_and_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         Allowed.of(entries)
         return entries
+
+    @field_validator("webhook_ca_file")
+    @classmethod
+    def _certificates(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:  # ssl.SSLError is one
+                message = f"{path} cannot be read as certificates in PEM ({error.strerror or error}); name a file of them"
+                raise ValueError(message) from error
+        return path
 
     @field_validator("timezone")
     @classmethod

@@ -21,6 +21,8 @@ from trenza.services.photos.messages import (
 )
 from trenza.services.photos.service import PhotosService
 from trenza.services.photos.webhooks.addresses import AddressForbidden
+from trenza.services.photos.webhooks.receivers import ReceiverBusy
+from trenza.services.photos.webhooks.sending import ReceiverGone
 
 __all__ = ["HANDLERS", "SCHEDULES"]
 
@@ -71,14 +73,19 @@ async def reprocess_photos(photos: PhotosService, order: ReprocessPhotos, delive
     _log.info("photos queued again", photos=queued, upid=order.upid)
 
 
-# Ten attempts within some four hours; then it is a dead letter, which can be redriven.
+# Ten attempts within some four hours; then it is a dead letter, which can be redriven. What a host that is away is not even
+# asked for costs no attempt, for up to three days.
 @handles(CallBack, attempts=10, timeout=30, concurrency=4, backoff=Backoff(base=2, factor=4, cap=3600))
 async def call_back(photos: PhotosService, order: CallBack, delivery: Delivery) -> None:
-    """Tell a URL what became of a photo. What must not be reached is not tried again."""
+    """Tell a URL what became of a photo. What must not be reached, or is gone, is not tried again."""
     try:
         await photos.webhooks.send(order, event_id=delivery.message_id)
-    except AddressForbidden as error:
+    except (AddressForbidden, ReceiverGone) as error:
         raise Reject(str(error)) from error
+    except ReceiverBusy as busy:
+        if photos.webhooks.is_stale(order):
+            raise Reject(f"{busy}; it was waited for long enough") from busy
+        raise Postpone(str(busy), seconds=busy.seconds) from busy
 
 
 @handles(ForgetAnswers)

@@ -50,7 +50,10 @@ class InvalidBase64(InvalidField):
 
 
 class InlineTooLarge(ContractError):
-    """The body is too large for a photo within JSON; ``limit`` is in bytes, ``remedy`` names the way for large ones."""
+    """The body is too large for a photo within JSON.
+
+    ``field`` holds the photo, ``limit`` is in bytes, ``remedy`` names the way for large ones.
+    """
 
     status = 413
     title = "Photo too large for this route"

@@ -14,9 +14,9 @@ from trenza.chassis.auth.roles import RoleBook, Roles
 from trenza.chassis.context import Principal
 from trenza.chassis.http.provided import provided
 from trenza.services.photos import rules
-from trenza.services.photos.contract import InvalidField, Photo, PhotoNotFound, UnitForbidden
+from trenza.services.photos.contract import InvalidField, Photo, UnitForbidden
 from trenza.services.photos.rules import UploadDetails
-from trenza.services.photos.service import PhotosService
+from trenza.services.photos.service import PhotosService, not_found
 
 __all__ = ["ORIGINALS", "ROLES", "Admin", "Editor", "Manager", "ManagerOfAll", "Public", "Reach", "Service", "Viewer"]
 
@@ -55,7 +55,7 @@ class Reach:
         """A photo that this caller may see. Raises `PhotoNotFound` for one of another unit as for one that never was."""
         photo = await photos.get_photo(photo_id=photo_id)
         if self.units is not None and photo.unit not in self.units:
-            raise PhotoNotFound("there is no photo with this id, or it has been deleted")
+            raise not_found()
         return photo
 
     def placed(self, details: UploadDetails) -> UploadDetails:
@@ -66,7 +66,12 @@ class Reach:
         if self.units is None or details.unit in self.units:
             return details
         if details.unit is not None:
-            raise UnitForbidden("these photos would belong to a unit that is not yours", field=rules.UNIT_FIELD)
+            raise UnitForbidden(
+                "these photos would belong to a unit that is not yours",
+                field=rules.UNIT_FIELD,
+                limit=", ".join(sorted(self.units)),
+                remedy="name a unit of yours, or leave it out",
+            )
         if len(self.units) > 1:
             raise InvalidField(
                 f"{rules.UNIT_FIELD} is missing", field=rules.UNIT_FIELD, limit=", ".join(sorted(self.units)), remedy="name one"

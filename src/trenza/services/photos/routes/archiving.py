@@ -15,10 +15,10 @@ from starlette.responses import Response, StreamingResponse
 from trenza.chassis.http.archive import ArchiveEntry, archive
 from trenza.chassis.http.queries import SINGLE_VALUES, StrictQuery
 from trenza.services.photos import rules
-from trenza.services.photos.contract import MAX_PAGE, Photo, PhotoFilter, PhotoPage, Stage, VersionNotFound
+from trenza.services.photos.contract import MAX_PAGE, Photo, PhotoFilter, PhotoPage, Stage
 from trenza.services.photos.routes.access import Service, Viewer
 from trenza.services.photos.routes.answers import documented_problems
-from trenza.services.photos.service import PhotosService
+from trenza.services.photos.service import PhotosService, no_version
 from trenza.services.photos.settings import ORIGINAL
 
 __all__ = ["router"]
@@ -57,7 +57,7 @@ async def project_archive(
     if version == ORIGINAL:
         caller.require_original_of()
     elif version not in names:
-        raise VersionNotFound("photos have no version of that name", field="version", versions=[*names, ORIGINAL])
+        raise no_version("photos have no version of that name", [*names, ORIGINAL])
     first = await photos.list_photos(matching=matching, limit=MAX_PAGE)  # before the answer begins: it can still be refused
     headers = {
         "Content-Disposition": f'attachment; filename="{matching.upid}-{version}.zip"',

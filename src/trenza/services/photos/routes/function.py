@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from trenza.chassis.contract import ContractError
 from trenza.chassis.http.idempotency import fingerprint_of
 from trenza.chassis.http.limits import BodyTooLarge, allow_body
 from trenza.chassis.http.prefer import Wait, preferred_wait
@@ -40,12 +41,16 @@ _LIMIT: Final = 4_718_592
 _WAIT_SECONDS: Final = 25
 """A function answers when it is done; gateways in front of one give up after 29 seconds."""
 _HEAD_BYTES: Final = 64
+_FIELD: Final = "image_base64"
+_URL_ALPHABET: Final = str.maketrans("-_", "+/")
 
 
 class FunctionOrder(DetailsOrder):
     """A photo within JSON."""
 
-    image_base64: str = Field(description="The file in base64, with or without a `data:…;base64,` before it.")
+    image_base64: str = Field(
+        description="The file in base64 (either alphabet of RFC 4648), with or without a `data:…;base64,` before it."
+    )
 
 
 @router.post(
@@ -91,6 +96,10 @@ async def _process(photos: PhotosService, content: bytes, filename: str | None, 
         digest = hashlib.sha256(content).hexdigest()
         file = IncomingFile(path=path, filename=filename or "", size=len(content), sha256=digest, head=content[:_HEAD_BYTES])
         accepted = await photos.uploads.accept(file, details)
+    except ContractError as refusal:
+        if "field" in refusal.fields:
+            refusal.fields["field"] = _FIELD  # what is wrong with the file is wrong with what came in this field
+        raise
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
     timeout = min(_WAIT_SECONDS, photos.settings.max_wait_seconds) if wait.seconds is None else wait.seconds
@@ -110,7 +119,8 @@ async def _body(request: Request) -> bytes:
         return await request.body()
     except BodyTooLarge as error:
         raise InlineTooLarge(
-            f"the body may have at most {_LIMIT} bytes here",
+            f"the body may have at most 4.5 MB ({_LIMIT} bytes) here",
+            field=_FIELD,
             limit=_LIMIT,
             remedy="use the direct upload, POST /api/photos/uploads",
         ) from error
@@ -124,11 +134,20 @@ def _read(body: bytes) -> FunctionOrder:
 
 
 def _decoded(text: str) -> bytes:
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
+    """The bytes of a file in base64, as clients write it: on one line or several, in either alphabet, padded or not."""
+    letters = "".join(text.split())
+    if letters[:5].lower() == "data:":
+        kind, _, letters = letters.partition(",")
+        if not kind.lower().endswith(";base64"):
+            raise _no_base64("the data: URL in image_base64 is not in base64", "write it like data:image/jpeg;base64,…")
+    letters = letters.rstrip("=").translate(_URL_ALPHABET)
+    if not letters:
+        raise _no_base64("image_base64 is empty", "send the file's bytes, encoded")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidBase64(
-            "image_base64 is not base64", field="image_base64", limit="RFC 4648", remedy="encode the file's bytes, with padding"
-        ) from None
+        raise _no_base64("image_base64 is not base64", "encode the file's bytes") from None
+
+
+def _no_base64(detail: str, remedy: str) -> InvalidBase64:
+    return InvalidBase64(detail, field=_FIELD, limit="RFC 4648", remedy=remedy)

@@ -142,7 +142,7 @@ async def get_version(
         key, media_type, filename = photo.original_key, photo.media_type, photo.filename
     else:
         made = photos.version(photo, version)
-        media_type = preferred_type(request.headers.get("accept"), usual=made.media_type, on_request=_ON_REQUEST)
+        media_type = preferred_type(",".join(request.headers.getlist("accept")), usual=made.media_type, on_request=_ON_REQUEST)
         if media_type in _ON_REQUEST:
             made = await photos.variants.variant(photo, made, media_type)
         key, media_type = made.key, made.media_type

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from trenza.chassis.http.idempotency import fingerprint_of
 from trenza.services.photos import rules
 from trenza.services.photos.contract import InvalidField, Reprocessing, Status
 from trenza.services.photos.routes.access import ManagerOfAll, Service
-from trenza.services.photos.routes.answers import documented_problems
+from trenza.services.photos.routes.answers import IDEMPOTENCY_KEY, documented_problems, json_answer
 
 __all__ = ["router"]
 
 router = APIRouter()
 
+_ROUTE: Final = "/api/photos/reprocess"
 _STATUSES: Final[dict[str, tuple[Status, ...]]] = {
     "pending": ("queued", "processing"),
     "failed": ("failed",),
@@ -38,12 +40,14 @@ class ReprocessOrder(BaseModel):
 
 
 @router.post(
-    "/api/photos/reprocess",
+    _ROUTE,
     status_code=202,
+    response_model=Reprocessing,
     summary="Process many photos again",
-    responses=documented_problems(401, 403, 422),
+    responses=documented_problems(400, 401, 403, 409, 422),
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
 )
-async def reprocess_photos(photos: Service, _principal: ManagerOfAll, order: ReprocessOrder) -> Reprocessing:
+async def reprocess_photos(request: Request, photos: Service, principal: ManagerOfAll, order: ReprocessOrder) -> Response:
     """Queue photos again in the background: those that failed, and those whose processing was given up.
 
     `matching` says how many there are now. One that is still going to be processed is not queued twice.
@@ -54,4 +58,15 @@ async def reprocess_photos(photos: Service, _principal: ManagerOfAll, order: Rep
         )
     wanted = (order.status,) if order.status else ("pending", "failed", *(("completed",) if order.versions == "all" else ()))
     statuses = tuple(status for name in wanted for status in _STATUSES[name])
-    return await photos.reprocess.start(upid=None if order.upid is None else rules.read_upid(order.upid), statuses=statuses)
+    upid = None if order.upid is None else rules.read_upid(order.upid)
+
+    async def start() -> Response:
+        return json_answer(await photos.reprocess.start(upid=upid, statuses=statuses), 202)
+
+    return await photos.idempotency.run(
+        request.headers.get("idempotency-key"),
+        principal=principal,
+        route=_ROUTE,
+        fingerprint=fingerprint_of(order.model_dump_json()),
+        produce=start,
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -74,6 +75,7 @@ async def upload_photos(request: Request, photos: Service, caller: Editor) -> Re
             route=_ROUTE,
             fingerprint=_fingerprint(form),
             produce=lambda: upload.one(form.files[0]) if len(form.files) == 1 else upload.several(form.files),
+            lasting=lambda: not upload.faults,  # sent again under its key, the files that we failed get another chance
         )
 
 
@@ -90,6 +92,8 @@ class _Upload:
     photos: PhotosService
     details: UploadDetails
     wait: Wait
+    faults: list[str] = field(default_factory=list)
+    """The names of files that were not taken in through a fault of this side."""
 
     async def one(self, file: ReceivedFile) -> Response:
         """The answer for a single file; its refusal is raised."""
@@ -112,6 +116,8 @@ class _Upload:
         except Exception as error:  # noqa: BLE001 - told as the problem that it would be alone, and logged there if it is ours
             response = problem_response(self.request, error)
             problem: dict[str, Any] = orjson.loads(bytes(response.body))
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and "photo" not in problem:
+                self.faults.append(file.filename)
             return UploadResult(filename=file.filename, status=response.status_code, problem=problem)
         return UploadResult(filename=file.filename, status=status, photo=photo)
 

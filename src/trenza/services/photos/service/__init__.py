@@ -35,7 +35,18 @@ from trenza.services.photos.service.variants import Variants
 from trenza.services.photos.service.webhooks import Webhooks
 from trenza.services.photos.settings import ORIGINAL, PhotosSettings
 
-__all__ = ["Accepted", "DirectUploads", "IncomingFile", "PhotosService", "Processing", "Uploads"]
+__all__ = ["Accepted", "DirectUploads", "IncomingFile", "PhotosService", "Processing", "Uploads", "no_version", "not_found"]
+
+
+def not_found() -> PhotoNotFound:
+    """The refusal to tell of a photo that is not there, or not for this caller."""
+    detail = "there is no photo with this id, or it has been deleted"
+    return PhotoNotFound(detail, field="id", remedy="check the id; GET /api/photos lists those that there are")
+
+
+def no_version(detail: str, known: list[str]) -> VersionNotFound:
+    """The refusal of a version's name, with those that there are."""
+    return VersionNotFound(detail, field="version", limit=", ".join(known), versions=[*known], remedy="ask for one of versions")
 
 
 class PhotosService(Photos):
@@ -63,7 +74,7 @@ class PhotosService(Photos):
         async with self._database.read() as connection:
             photo = await store.find(connection, photo_id)
         if photo is None:
-            raise PhotoNotFound("there is no photo with this id, or it has been deleted")
+            raise not_found()
         return photo
 
     async def list_photos(
@@ -89,7 +100,15 @@ class PhotosService(Photos):
                 self.changes.announce(work, photo_id)
                 await work.publish(PhotoDeleted(photo_id=photo_id, upid=upid, deleted_by=current_context().principal.subject))
             elif await store.status_of(work.connection, photo_id) is None:
-                raise PhotoNotFound("there is no photo with this id")
+                raise not_found()
+
+    async def unit_of(self, photo_id: UUID) -> str | None:
+        """The organisation unit of a photo, deleted or not. Raises `PhotoNotFound` when there never was one."""
+        async with self._database.read() as connection:
+            unit = await store.unit_of(connection, photo_id)
+        if unit is None:
+            raise not_found()
+        return unit or None
 
     async def retry_photo(self, *, photo_id: UUID) -> Photo:
         """Queue a failed photo again."""
@@ -99,9 +118,9 @@ class PhotosService(Photos):
             if photo is None:  # leaving by an exception takes the task back as well
                 found = await store.find(work.connection, photo_id)
                 if found is None:
-                    raise PhotoNotFound("there is no photo with this id, or it has been deleted")
+                    raise not_found()
                 detail = f"this photo is {found.status}; only a failed one can be retried"
-                raise NotRetryable(detail, photo_status=found.status)
+                raise NotRetryable(detail, photo_status=found.status, remedy="look at its status first")
             self.changes.announce(work, photo_id)
         return photo
 
@@ -124,7 +143,7 @@ class PhotosService(Photos):
         names = [preset.name for preset in self.settings.presets]
         if photo.status == "completed" or name not in names:
             known = [version.name for version in photo.versions] or names
-            raise VersionNotFound("this photo has no version of that name", field="version", versions=[*known, ORIGINAL])
+            raise no_version("this photo has no version of that name", [*known, ORIGINAL])
         if photo.status == "failed":
             raise VersionNotReady(
                 "no versions could be made of this photo",

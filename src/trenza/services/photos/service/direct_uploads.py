@@ -74,7 +74,7 @@ class DirectUploads:
             if upload.photo_id is not None:
                 photo = await store.find(connection, upload.photo_id)
                 if photo is None:
-                    raise PhotoNotFound("the photo of this upload has been deleted")
+                    raise PhotoNotFound("the photo of this upload has been deleted", remedy="ask for a new upload")
                 return Accepted(photo, created=False)
         path = self._blobs.new_spool_file()
         try:
@@ -103,7 +103,9 @@ class DirectUploads:
         """The object as a received file at ``path``, once it is what was promised."""
         stat = await self._blobs.stat(upload.key)
         if stat is None:
-            raise UploadIncomplete("nothing has been put to the link yet", remedy="PUT the file to the url, then complete")
+            raise UploadIncomplete(
+                "nothing has been put to the link yet", field="url", remedy="PUT the file to the url, then complete"
+            )
         if stat.size != upload.bytes:
             raise _mismatch("bytes", f"{stat.size} bytes were put, {upload.bytes} were promised", upload.bytes)
         digest, head, size = hashlib.sha256(), b"", 0

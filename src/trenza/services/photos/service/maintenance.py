@@ -44,5 +44,6 @@ class MaintenanceMode:
             raise UnderMaintenance(
                 f"No photos are taken in for now; reading goes on. Try again in {state.retry_after_seconds} s.",
                 retry_after=state.retry_after_seconds,
+                remedy="send it again after Retry-After",
                 **words,
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import orjson
@@ -17,9 +18,13 @@ from trenza.services.photos.contract import Photo, PhotoCompleted, PhotoDeleted,
 from trenza.services.photos.messages import CallBack
 from trenza.services.photos.settings import PhotosSettings
 from trenza.services.photos.webhooks.addresses import Allowed
+from trenza.services.photos.webhooks.receivers import Receivers
 from trenza.services.photos.webhooks.sending import post, signature
 
 __all__ = ["Webhooks"]
+
+_PATIENCE: Final = timedelta(days=3)
+"""How long one waits for a receiver that is busy or away."""
 
 
 class Webhooks:
@@ -29,6 +34,8 @@ class Webhooks:
         self._blobs = resources.blobs
         self._clock = resources.clock
         self._allowed = Allowed.of(resources.settings.webhook_allow)
+        self._authorities = resources.settings.webhook_ca_file
+        self._receivers = Receivers(resources.clock)
         self._link_lifetime: timedelta = resources.settings.link_lifetime
         self._configured = resources.settings.webhook_secret
         self._secret_file: Path = resources.platform.data_dir / "keys" / "webhooks.secret"
@@ -53,7 +60,10 @@ class Webhooks:
             await work.enqueue(CallBack(url=url, occurred_at=self._clock.now(), **told))
 
     async def send(self, order: CallBack, *, event_id: UUID) -> None:
-        """Tell a URL. Sent again after a failure, it carries the same ``event_id``. Raises what `post` raises."""
+        """Tell a URL. Sent again after a failure, it carries the same ``event_id``. Raises what `post` raises.
+
+        A host that has given no answer for a while is not asked: `ReceiverBusy`.
+        """
         body = orjson.dumps({"id": str(event_id), **await self._content(order)})
         timestamp = str(int(self._clock.now().timestamp()))
         headers = {
@@ -63,7 +73,12 @@ class Webhooks:
             "X-Trenza-Timestamp": timestamp,
             "X-Trenza-Signature": signature(await self._secret(), timestamp, body),
         }
-        await post(order.url, body, headers, self._allowed)
+        with self._receivers.attempt(urlsplit(order.url).netloc):
+            await post(order.url, body, headers, allowed=self._allowed, authorities=self._authorities)
+
+    def is_stale(self, order: CallBack) -> bool:
+        """Whether a receiver has had long enough to be there again."""
+        return self._clock.now() - order.occurred_at > _PATIENCE
 
     async def _content(self, order: CallBack) -> dict[str, object]:
         """What is told; the links to the versions are fresh at each attempt."""

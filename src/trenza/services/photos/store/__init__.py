@@ -17,6 +17,7 @@ from trenza.services.photos.store.records import (
     put_back,
     retry,
     status_of,
+    unit_of,
 )
 from trenza.services.photos.store.requeueing import batch_to_requeue, count_to_requeue, requeue
 from trenza.services.photos.store.uploads import add_upload, expired_uploads, find_upload, finish_upload, forget_uploads
@@ -48,4 +49,5 @@ __all__ = [
     "requeue",
     "retry",
     "status_of",
+    "unit_of",
 ]

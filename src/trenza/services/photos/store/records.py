@@ -31,6 +31,7 @@ __all__ = [
     "retry",
     "status_of",
     "step_statement",
+    "unit_of",
 ]
 
 # Written out, not bound: SQLite and PostgreSQL use the partial indexes only where they can see the condition.
@@ -65,6 +66,11 @@ async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str, u
 async def status_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
     """The state of a photo, a deleted one too; None when there never was one."""
     return (await connection.execute(select(photos.c.status).where(photos.c.id == photo_id))).scalar_one_or_none()
+
+
+async def unit_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
+    """The organisation unit of a photo, a deleted one too; empty for none, None when there never was a photo."""
+    return (await connection.execute(select(photos.c.unit).where(photos.c.id == photo_id))).scalar_one_or_none()
 
 
 async def begin(work: UnitOfWork, photo_id: UUID) -> Photo | None:

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["AddressForbidden", "Allowed", "HostUnknown", "reachable_address"]
+__all__ = ["AddressForbidden", "Allowed", "HostUnknown", "reachable_addresses"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -51,8 +51,8 @@ class Allowed:
         return host.lower() in self.hosts or is_public(address) or any(address in network for network in self.networks)
 
 
-async def reachable_address(host: str, port: int, allowed: Allowed) -> str:
-    """An address of a host that may be reached; connect to this one, not to the name, which may change its mind.
+async def reachable_addresses(host: str, port: int, allowed: Allowed) -> tuple[str, ...]:
+    """The addresses of a host that may be reached; connect to one of these, not to the name, which may change its mind.
 
     Every address of the host must be permitted: which of them a name server gives first is the attacker's choice. Raises
     `AddressForbidden` and `HostUnknown`.
@@ -67,7 +67,7 @@ async def reachable_address(host: str, port: int, allowed: Allowed) -> str:
             raise AddressForbidden(f"{host} is at {address}, which is not public; TRENZA_PHOTOS_WEBHOOK_ALLOW could list it")
     if not addresses:
         raise HostUnknown(f"{host} has no address")
-    return str(addresses[0])
+    return tuple(dict.fromkeys(str(address) for address in addresses))
 
 
 def is_public(address: Address) -> bool:
