@@ -113,6 +113,11 @@ class Installation:
                 assert {photo["status"] for photo in waiting} <= {"queued", "processing"}, waiting
                 await asyncio.sleep(0.3)
 
+    async def until_acknowledged(self, count: int) -> None:
+        """Wait until clients have been told of so many photos."""
+        while len(self.acknowledged) < count:  # noqa: ASYNC110 - tests look at this from many tasks
+            await asyncio.sleep(0.005)
+
     async def announcements(self) -> Counter[str]:
         """How often each photo was announced as completed, from the service's own outbox."""
         async with self._database() as database, database.read() as connection:
@@ -133,7 +138,7 @@ class Installation:
             for photo in photos:
                 await prove_readable(client, photo)
             async with asyncio.timeout(60):
-                while set(await self.inbox_states()) != {"completed"}:  # webhooks follow the photos
+                while set(await self.inbox_states()) != {"completed"}:  # noqa: ASYNC110 - webhooks follow in another process
                     await asyncio.sleep(0.2)
             assert await server.stop() == 0
         assert await self.announcements() == {photo["id"]: 1 for photo in photos}

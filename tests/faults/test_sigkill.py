@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Installation, MakeInstallation
+
     from trenza.chassis.testing.server_process import ServerProcess
 
 PHOTOS = int(os.environ.get("FAULTS_PHOTOS", "60"))

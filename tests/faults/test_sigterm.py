@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Installation, MakeInstallation
 
 CLIENTS = 8
+NEWCOMERS = 64
 ENOUGH = 24
 """Acknowledgements after which the signal comes, in the middle of the others' requests."""
 
@@ -47,8 +50,7 @@ async def test_a_sigterm_under_load_loses_no_request(
             asyncio.create_task(send_until_refused(installation, client, make_photo, keep=number % 2 == 0, gone=gone))
             for number in range(CLIENTS)
         ]
-        while len(installation.acknowledged) < ENOUGH:
-            await asyncio.sleep(0.005)
+        await installation.until_acknowledged(ENOUGH)
         assert await server.stop() == 0
         gone.set()
         outcomes = [outcome for client_outcomes in await asyncio.gather(*sending) for outcome in client_outcomes]
@@ -56,3 +58,35 @@ async def test_a_sigterm_under_load_loses_no_request(
     assert {outcome for _, outcome in outcomes} == {202}
     assert {digest for digest, _ in outcomes} == set(installation.acknowledged.values())
     await installation.prove_whole()
+
+
+async def ask_until_refused(port: int, outcomes: Counter[str], enough: asyncio.Event) -> None:
+    """Ask again and again, each time on a new connection."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        try:
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: trenza\r\nConnection: close\r\n\r\n")
+            outcomes[(await reader.read())[:12].decode() or "nothing"] += 1
+            if outcomes.total() > 2 * NEWCOMERS:
+                enough.set()
+        except ConnectionError as error:
+            outcomes[type(error).__name__] += 1
+        finally:
+            writer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the packet filter of Linux, as the server itself does")
+async def test_no_connection_is_cut_between_the_kernel_and_the_server(make_installation: MakeInstallation) -> None:
+    outcomes: Counter[str] = Counter()
+    enough = asyncio.Event()
+    async with make_installation().serving() as server:
+        port = httpx.URL(server.url).port
+        assert port is not None
+        asking = [asyncio.create_task(ask_until_refused(port, outcomes, enough)) for _ in range(NEWCOMERS)]
+        await enough.wait()
+        assert await server.stop() == 0
+        await asyncio.gather(*asking)
+    assert outcomes.keys() == {"HTTP/1.1 200"}, outcomes
