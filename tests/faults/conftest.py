@@ -71,15 +71,25 @@ class Installation:
     receiver: Receiver
     acknowledged: dict[str, str] = field(default_factory=dict)
     """The SHA-256 of each upload that was acknowledged, by the photo's id."""
+    launcher: tuple[str, ...] = ()
+    """What starts the server, where it runs behind mounts of its own."""
+    behind: Path = Path("/")
+    """Where those mounts are seen from here."""
+
+    @property
+    def seen(self) -> Path:
+        """The data folder, as it is reached from here."""
+        return self.behind / self.data_dir.relative_to("/")
 
     @property
     def settings(self) -> PlatformSettings:
-        return PlatformSettings(data_dir=self.data_dir, database_url=self.environment.get("TRENZA_DATABASE_URL"))
+        return PlatformSettings(data_dir=self.seen, database_url=self.environment.get("TRENZA_DATABASE_URL"))
 
     @asynccontextmanager
     async def serving(self, more: Mapping[str, str] | None = None) -> AsyncIterator[ServerProcess]:
         """A server on this data, with these settings besides."""
-        async with ServerProcess.running(self.data_dir, environment={**self.environment, **(more or {})}) as server:
+        environment = {**self.environment, **(more or {})}
+        async with ServerProcess.running(self.data_dir, environment=environment, launcher=self.launcher) as server:
             yield server
 
     @asynccontextmanager
@@ -118,6 +128,16 @@ class Installation:
         while len(self.acknowledged) < count:  # noqa: ASYNC110 - tests look at this from many tasks
             await asyncio.sleep(0.005)
 
+    async def until_failing(self, client: httpx.AsyncClient, *checks: str) -> None:
+        """Wait until just these health checks fail, and see that readiness says the same."""
+        async with asyncio.timeout(30):
+            while True:
+                report = (await client.get("/health")).json()
+                if {name for name, state in report["checks"].items() if state != "healthy"} == set(checks):
+                    break
+                await asyncio.sleep(0.2)
+        assert (await client.get("/health/ready")).status_code == (503 if checks else 200)
+
     async def announcements(self) -> Counter[str]:
         """How often each photo was announced as completed, from the service's own outbox."""
         async with self._database() as database, database.read() as connection:
@@ -148,10 +168,10 @@ class Installation:
         async with self.serving() as server:
             await self._swept()
             assert await server.stop() == 0
-        stored = {path.relative_to(self.data_dir / "blobs").as_posix() for path in files(self.data_dir / "blobs")}
+        stored = {path.relative_to(self.seen / "blobs").as_posix() for path in files(self.seen / "blobs")}
         names = {"original", *VERSIONS}
         assert stored == {f"photos/{UPID}/{photo['id']}/{name}.jpg" for photo in photos for name in names}
-        assert files(self.data_dir / "spool") == []
+        assert files(self.seen / "spool") == []
 
     async def inbox_states(self, message_type: str | None = None) -> list[str]:
         """The states of all messages in the service's inbox, or of those of one type."""
@@ -162,7 +182,7 @@ class Installation:
     async def _age(self) -> None:
         """Let two days pass: for the files, and for the schedule of the orphan sweep, which then is made up for at the start."""
         then = time.time() - DAYS.total_seconds()
-        for path in (*files(self.data_dir / "blobs"), *files(self.data_dir / "spool")):
+        for path in (*files(self.seen / "blobs"), *files(self.seen / "spool")):
             os.utime(path, (then, then))
         late = sa.update(schedules).where(schedules.c.name == "sweep-orphans").values(fired_until=datetime.now(UTC) - DAYS)
         async with self._database() as database, database.work() as work:
