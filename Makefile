@@ -1,6 +1,6 @@
 # Everything a developer types. `.ci/run` calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench docs migrate lock clean
+.PHONY: help setup run test faults fuzz check format bench docs migrate lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,6 +25,9 @@ run: $(STAMP) ## Start every service in one process on http://127.0.0.1:8000
 
 test: $(STAMP) ## Run the tests (TEST_ARGS="-k photos" narrows them)
 	$(BIN)/pytest -n 2 --dist loadgroup $(TEST_ARGS)
+
+faults: $(STAMP) ## Run the fault tests at full size (FAULTS_SEED=… replays the kills of one run)
+	FAULTS_PHOTOS=500 FAULTS_KILLS=10 FAULTS_POINTS=all $(BIN)/pytest -n 2 --dist loadgroup tests/faults $(TEST_ARGS)
 
 check: $(STAMP) ## Format, lint, types and import rules
 	$(BIN)/ruff format --check .

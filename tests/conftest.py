@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
@@ -52,6 +54,17 @@ class PostgresServer:
     def url(self, name: str) -> str:
         """The SQLAlchemy URL of a database."""
         return f"postgresql+asyncpg://postgres@/{name}?host={self.socket_folder}"
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """The server is down for the block: its clients are cut off, and nobody is let in."""
+        postmaster = self._server.get_postmaster_info().process
+        postmaster.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+        postmaster.wait(30)
+        try:
+            yield
+        finally:
+            self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """Stop the server and delete its files."""

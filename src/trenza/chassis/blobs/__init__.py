@@ -2,5 +2,6 @@
 
 from trenza.chassis.blobs.objects import BlobMissing, Blobs, BlobStat, BlobsUnavailable, InvalidBlobKey
 from trenza.chassis.blobs.opening import open_blobs
+from trenza.chassis.blobs.spool import discard
 
-__all__ = ["BlobMissing", "BlobStat", "Blobs", "BlobsUnavailable", "InvalidBlobKey", "open_blobs"]
+__all__ = ["BlobMissing", "BlobStat", "Blobs", "BlobsUnavailable", "InvalidBlobKey", "discard", "open_blobs"]

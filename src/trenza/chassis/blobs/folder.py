@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trenza.chassis.blobs.objects import MAX_CHUNK_BYTES, BlobMissing, BlobsUnavailable, InvalidBlobKey
-from trenza.chassis.blobs.spool import Spool
+from trenza.chassis.blobs.spool import Spool, discard
 
 __all__ = ["ObjectFolder", "naming_the_cause"]
 
@@ -68,8 +68,7 @@ class ObjectFolder:
                         view = view[file.write(view) :]
                     return self._seal(descriptor, temporary, key)
         finally:
-            with suppress(OSError):  # what cannot be removed now is swept from the spool a day later
-                temporary.unlink(missing_ok=True)
+            discard(temporary)
 
     def take(self, key: str, path: Path) -> os.stat_result:
         """Put a file by moving it; a file of another file system is copied first."""
@@ -95,7 +94,7 @@ class ObjectFolder:
             finally:
                 os.close(descriptor)
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
 
     def _seal(self, descriptor: int, path: Path, key: str) -> os.stat_result:
         """Make a written file durable, then an object."""

@@ -22,7 +22,7 @@ from trenza.chassis.blobs.media_types import UNKNOWN_MEDIA_TYPE, media_type_of
 from trenza.chassis.blobs.objects import MAX_CHUNK_BYTES, BlobMissing, Blobs, BlobStat, BlobsUnavailable, SignedMethod
 from trenza.chassis.blobs.presigned import StaticCredentials, with_download_name
 from trenza.chassis.blobs.signatures import check_download_name, check_lifetime
-from trenza.chassis.blobs.spool import Spool
+from trenza.chassis.blobs.spool import Spool, discard
 from trenza.chassis.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class S3Blobs(Blobs):
                     await asyncio.to_thread(file.write, chunk)
             yield path
         finally:
-            path.unlink(missing_ok=True)
+            discard(path)
 
     def new_spool_file(self, suffix: str = "") -> Path:
         """A path in the data folder's spool."""

@@ -8,10 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "discard"]
 
 KEPT_SECONDS = 24 * 3600.0
 """A file that nobody has written for a day was left by a crash; no upload or job takes that long."""
+
+
+def discard(path: Path) -> None:
+    """Remove a file of the spool, if it is there. What cannot be removed now, as the disk became read-only, is swept later.
+
+    So that the tidying up does not hide the error that made it necessary.
+    """
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 class Spool:

@@ -181,6 +181,8 @@ def _of_contract_error(error: ContractError) -> Problem:
     """Its code says all that its detail says, so that the catalogue's words may stand for it."""
     problem = Problem(error.status, error.code, title=error.title, headers=_challenge(error))
     problem.detail, problem.fields = error.detail, dict(error.fields)
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        problem.fields.setdefault("retry_after", _RETRY_SECONDS)
     return problem
 
 

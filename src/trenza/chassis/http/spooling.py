@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from trenza.chassis.blobs import discard
 from trenza.chassis.contract import ContractError
 from trenza.chassis.http.multipart import PartHeaders, safe_filename
 from trenza.chassis.http.phrases import Refusal
@@ -147,7 +148,7 @@ class SpooledFile:
         with self._disk:
             self._given_up = True
             self._close()
-            self.path.unlink(missing_ok=True)
+            discard(self.path)
 
 
 async def remove_files(paths: Iterable[Path]) -> None:
@@ -159,4 +160,4 @@ async def remove_files(paths: Iterable[Path]) -> None:
 
 def _remove_all(paths: tuple[Path, ...]) -> None:
     for path in paths:
-        path.unlink(missing_ok=True)
+        discard(path)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from trenza.chassis.runtime.backlog import queued_connections, refuse_new_connections
 from trenza.chassis.runtime.connections import BoundedHttpProtocol
 from trenza.chassis.runtime.readiness import Readiness
 from trenza.chassis.settings import CannotStart
@@ -30,7 +31,11 @@ KEEP_ALIVE_SECONDS = 75
 CLOSING_GRACE_SECONDS = 1.0
 """How long connections without a request live on while draining: their next answer says ``Connection: close``."""
 
+QUEUE_SECONDS = 2.0
+"""How long at most connections that the kernel has accepted already are taken from its queue before the listener is closed."""
+
 _TICK_SECONDS = 1.0
+_TURN_SECONDS = 0.01
 
 FORCED_EXIT_CODE = 130
 """128 + SIGINT: what shells report for an interrupted command."""
@@ -190,6 +195,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener, let idle connections end with an answer, then give running requests what is left of the drain."""
+        for bound in sockets or ():
+            await self._empty_queue(bound)
         for listener in self.servers:
             listener.close()
         deadline = asyncio.get_running_loop().time() + min(CLOSING_GRACE_SECONDS, self._readiness.seconds_left())
@@ -200,6 +207,15 @@ class _Server(uvicorn.Server):
         # uvicorn only passes the figure on to asyncio.wait_for, which takes fractions as well
         self.config.timeout_graceful_shutdown = self._readiness.seconds_left()  # type: ignore[assignment]
         await super().shutdown(sockets)
+
+    async def _empty_queue(self, listener: socket.socket) -> None:
+        """Accept whom the kernel has told that they are connected; see `refuse_new_connections`."""
+        if not refuse_new_connections(listener):
+            return
+        deadline = asyncio.get_running_loop().time() + min(QUEUE_SECONDS, self._readiness.seconds_left())
+        await asyncio.sleep(_TURN_SECONDS)  # a handshake may be under way
+        while queued_connections(listener) and asyncio.get_running_loop().time() < deadline and not self.force_exit:  # noqa: ASYNC110 - the kernel sets no event of ours
+            await asyncio.sleep(_TURN_SECONDS)
 
 
 class _ClosingWhileDraining:

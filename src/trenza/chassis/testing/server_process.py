@@ -59,17 +59,22 @@ class ServerProcess:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, data_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
+        cls,
+        data_dir: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        launcher: tuple[str, ...] = (),
     ) -> AsyncIterator[ServerProcess]:
         """Start ``trenza up`` on a free port and wait until it is ready; stop it after the block, unless it has ended already.
 
+        ``launcher`` is a program with its arguments that becomes the server, such as ``nsenter``, which runs it elsewhere.
         Raises RuntimeError with what it said when it ends instead.
         """
         port = free_port()
         log = data_dir.with_name(f"{data_dir.name}-{port}.log")
         with log.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                *(*launcher, sys.executable),
                 *("-m", "trenza", "up", "--port", str(port), "--data-dir", str(data_dir)),
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import orjson
 
-from trenza.chassis.blobs import BlobMissing, BlobStat
+from trenza.chassis.blobs import BlobMissing, BlobStat, discard
 from trenza.chassis.service import Resources
 from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.images.contract import (
@@ -96,7 +96,7 @@ class ImageEngine(Images):
             images = await self._store(renditions, outputs, answer.sizes)
         finally:
             for output in outputs:
-                output.unlink(missing_ok=True)
+                discard(output)
         location = None
         if answer.latitude is not None and answer.longitude is not None:
             location = Location(latitude=answer.latitude, longitude=answer.longitude)

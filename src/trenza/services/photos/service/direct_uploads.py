@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from trenza.chassis.blobs import BlobMissing, BlobsUnavailable
+from trenza.chassis.blobs import BlobMissing, BlobsUnavailable, discard
 from trenza.chassis.context import current_context
 from trenza.chassis.http.spooling import FileTooLarge
 from trenza.chassis.identifiers import uuid7
@@ -80,7 +80,7 @@ class DirectUploads:
         try:
             accepted = await self._uploads.accept(await self._verified(upload, path), upload.details)
         finally:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            await asyncio.to_thread(discard, path)
         async with self._database.work() as work:
             await store.finish_upload(work, upload.id, accepted.photo.id)
         await self._blobs.delete(upload.key)
