@@ -15,11 +15,12 @@ from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
+from trenza.chassis.http.mounted import Mounted
 from trenza.chassis.messages import LocalTransport, Messages
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.runtime.readiness import Readiness
-from trenza.chassis.runtime.wiring import in_dependency_order
+from trenza.chassis.runtime.wiring import WiringError, in_dependency_order
 from trenza.chassis.service import Resources, Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_settings
 
@@ -58,7 +59,8 @@ def open_databases(services: tuple[Service, ...], settings: PlatformSettings) ->
 class Assembly:
     """The services of one process. Building it opens nothing that needs an event loop; `running` does.
 
-    ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract.
+    ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract,
+    ``mounts`` the applications that joined as they are, by service.
     ``alone`` says that no other process works on the embedded databases (the data folder is locked): what a killed predecessor
     had begun then goes on at once, rather than when its leases have run out.
     """
@@ -80,10 +82,15 @@ class Assembly:
         self.databases = open_databases(self.services, settings)
         self.blobs: Blobs = open_blobs(settings)
         self.transport = LocalTransport()
-        self.messages = {service.name: self._messages_of(service) for service in self.services if service.name in self.databases}
+        self.messages = self._messages()
         self.transport.connect(*self.messages.values())
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
+        self.mounts = {
+            service.name: Mounted(service.mounted, service=service.name, prefix=service.contract.paths[0])
+            for service in self.services
+            if service.mounted is not None
+        }
         self._built: list[tuple[Service, Any]] = []
         for service in self.services:
             implementation = service.implementation(self._resources_of(service))
@@ -94,6 +101,20 @@ class Assembly:
     def implementation_of(self, service: Service) -> Any:
         """What implements a service's contract here."""
         return next(implementation for built, implementation in self._built if built is service)
+
+    def _messages(self) -> dict[str, Messages]:
+        """The messages of each service that has a database. Raises `WiringError` for declarations that cannot work."""
+        found: dict[str, Messages] = {}
+        problems: list[str] = []
+        for service in self.services:
+            if service.name in self.databases:
+                try:
+                    found[service.name] = self._messages_of(service)
+                except (TypeError, ValueError) as error:
+                    problems.append(f"{service.name}: {error}")
+        if problems:
+            raise WiringError(tuple(problems))
+        return found
 
     def _messages_of(self, service: Service) -> Messages:
         database = self.databases[service.name]
@@ -149,6 +170,8 @@ class Assembly:
             for service, implementation in self._built:
                 if service.lifespan is not None:
                     await stack.enter_async_context(service.lifespan(implementation))
+                if service.name in self.mounts:
+                    await stack.enter_async_context(self.mounts[service.name].running())
             stack.push_async_callback(self._drain_messages)
             for service, implementation in self._built:
                 if service.name in self.messages:
