@@ -16,7 +16,7 @@ from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, Unauthen
 from trenza.chassis.auth.tokens import InvalidToken as TokenError
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
-from trenza.chassis.http.phrases import PHRASES, Phrase, Refusal, preferred_language
+from trenza.chassis.http.phrases import PHRASES, Phrase, Phrases, Refusal, preferred_language
 from trenza.chassis.http.problem import Problem, install_problem_handlers
 from trenza.chassis.http.validation import SPANISH_MESSAGES
 
@@ -229,7 +229,7 @@ async def test_a_service_adds_its_own_words(app: FastAPI, client: httpx.AsyncCli
 
 
 async def test_a_remedy_is_told_in_the_clients_language_and_by_its_field(app: FastAPI, client: httpx.AsyncClient) -> None:
-    words = {
+    words: Phrases = {
         "CARD_DECLINED": {"es": Phrase("Tarjeta rechazada", "No se admite.", "use otra")},
         "CARD_DECLINED:number": {"es": Phrase("Tarjeta rechazada", "El número no es correcto.", "corrija el número")},
     }
