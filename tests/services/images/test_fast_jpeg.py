@@ -240,7 +240,7 @@ RESIZERS = {
 }
 NAMES = """
 class Anything:
-    lanczos3 = 5
+    catmull_rom = lanczos3 = 5
     def __init__(self, *_, **__): pass
     convolution = staticmethod(lambda _: None)
 CropBox = FilterType = ResizeAlg = ResizeOptions = Anything

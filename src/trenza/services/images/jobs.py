@@ -19,6 +19,8 @@ class JobOutput(TypedDict):
     fit: Literal["inside", "cover"]
     media_type: str
     quality: int
+    progressive: bool
+    """Of a JPEG: whether it shows roughly as soon as its first part has come. The others have no choice."""
 
 
 class RenderJob(TypedDict):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import math
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -30,18 +32,19 @@ class Pixels(NamedTuple):
 def thumbhash(pixels: Pixels) -> str:
     """The ThumbHash of an opaque image, in base64 (the format of evanw/thumbhash)."""
     across, down = (max(1, _rounded(7 * side / max(pixels.width, pixels.height))) for side in (pixels.width, pixels.height))
-    luma, *wide_colours = (_waves(plane, pixels, max(3, across), max(3, down)) for plane in pixels[2:])
+    light = [luma + _LIGHT[0] * blue + _LIGHT[1] * red for luma, blue, red in zip(*pixels[2:], strict=True)]
     colours = [_waves(plane, pixels, 3, 3) for plane in pixels[3:]]
-    channels = _mixed(wide_colours, _LIGHT, luma), _mixed(colours, _YELLOW), _mixed(colours, _GREEN)
+    channels = [_waves(light, pixels, max(3, across), max(3, down)), _mixed(colours, _YELLOW), _mixed(colours, _GREEN)]
+    channels[0][0] -= sum(_LIGHT) * _MIDDLE
     scales, levels = list[float](), list[int]()
     for _, *waves in channels:
         scale = max((abs(wave) for wave in waves), default=0.0)
         scales.append(scale / 255)
         levels += [_level(0.5 + 0.5 * wave / scale if scale else 0.5, 15) for wave in waves]
-    light, yellow, green = (channel[0] / 255 for channel in channels)
+    lightness, yellow, green = (channel[0] / 255 for channel in channels)
     landscape = pixels.width > pixels.height
     head = (
-        _level(light, 63)
+        _level(lightness, 63)
         | _level(0.5 + 0.5 * yellow, 63) << 6
         | _level(0.5 + 0.5 * green, 63) << 12
         | _level(scales[0], 31) << 18
@@ -63,11 +66,11 @@ def dominant_colour(pixels: Pixels) -> str:
     return "#" + "".join(f"{max(0, min(255, round(part))):02x}" for part in parts)
 
 
-def _mixed(colours: Sequence[list[float]], weights: tuple[float, float], luma: list[float] | None = None) -> list[float]:
-    """The waves of one of thumbhash's axes, from those of the blue and red differences (and the luma)."""
+def _mixed(colours: Sequence[list[float]], weights: tuple[float, float]) -> list[float]:
+    """The waves of one of thumbhash's axes of colour, from those of the blue and red differences."""
     waves = [weights[0] * blue + weights[1] * red for blue, red in zip(*colours, strict=True)]
     waves[0] -= sum(weights) * _MIDDLE
-    return waves if luma is None else [wave + light for wave, light in zip(waves, luma, strict=True)]
+    return waves
 
 
 def _rounded(value: float) -> int:
@@ -79,21 +82,26 @@ def _level(share: float, steps: int) -> int:
     return _rounded(steps * min(1.0, max(0.0, share)))
 
 
-def _waves(plane: bytes, size: Pixels, keep_x: int, keep_y: int) -> list[float]:
+def _waves(plane: Sequence[float], size: Pixels, keep_x: int, keep_y: int) -> list[float]:
     """The lowest cosine waves of a plane: the mean, then row by row those below the diagonal."""
     width, height = size.width, size.height
-    columns = [[math.cos(math.pi / width * wave * (x + 0.5)) for x in range(width)] for wave in range(keep_x)]
+    across = _cosines(width, keep_x)
     rows = [plane[at : at + width] for at in range(0, width * height, width)]
-    flat = [[_dot(row, column) for column in columns] for row in rows]
+    flat = [[_dot(row, wave) for row in rows] for wave in across]
     found = list[float]()
-    for wave_y in range(keep_y):
-        down_wave = [math.cos(math.pi / height * wave_y * (y + 0.5)) for y in range(height)]
+    for wave_y, down in enumerate(_cosines(height, keep_y)):
         wave_x = 0
         while wave_x * keep_y < keep_x * (keep_y - wave_y):
-            found.append(_dot(down_wave, [line[wave_x] for line in flat]) / (width * height))
+            found.append(_dot(down, flat[wave_x]) / (width * height))
             wave_x += 1
     return found
 
 
+@functools.lru_cache(maxsize=64)
+def _cosines(length: int, waves: int) -> list[list[float]]:
+    """The lowest waves at the middles of so many samples. Nearly all photographs share a few shapes."""
+    return [[math.cos(math.pi / length * wave * (at + 0.5)) for at in range(length)] for wave in range(waves)]
+
+
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(left, right, strict=True))
+    return sum(map(operator.mul, left, right))

@@ -125,17 +125,18 @@ def _few_pixels(smallest: pyvips.Image) -> Pixels:
     return Pixels(few.width, few.height, *(band.tobytes() for band in picture.split()))
 
 
-def _save_jpeg(pixels: pyvips.Image, path: str, quality: int) -> None:
-    """Progressive, 4:2:0 at every quality, coding tables made for the image."""
-    pixels.jpegsave(path, Q=quality, interlace=True, optimize_coding=True, subsample_mode="on", keep="none")
+def _save_jpeg(pixels: pyvips.Image, output: JobOutput) -> None:
+    """4:2:0 at every quality, coding tables made for the image."""
+    options = {"interlace": output["progressive"], "optimize_coding": True, "subsample_mode": "on", "keep": "none"}
+    pixels.jpegsave(output["path"], Q=output["quality"], **options)
 
 
-def _save_webp(pixels: pyvips.Image, path: str, quality: int) -> None:
-    pixels.webpsave(path, Q=quality, effort=_WEBP_EFFORT, keep="none")
+def _save_webp(pixels: pyvips.Image, output: JobOutput) -> None:
+    pixels.webpsave(output["path"], Q=output["quality"], effort=_WEBP_EFFORT, keep="none")
 
 
-def _save_avif(pixels: pyvips.Image, path: str, quality: int) -> None:
-    pixels.heifsave(path, Q=quality, compression="av1", effort=_AVIF_EFFORT, keep="none")
+def _save_avif(pixels: pyvips.Image, output: JobOutput) -> None:
+    pixels.heifsave(output["path"], Q=output["quality"], compression="av1", effort=_AVIF_EFFORT, keep="none")
 
 
 _SAVERS: Final = {"image/jpeg": _save_jpeg, "image/webp": _save_webp, "image/avif": _save_avif}
@@ -143,7 +144,7 @@ _SAVERS: Final = {"image/jpeg": _save_jpeg, "image/webp": _save_webp, "image/avi
 
 def _save(pixels: pyvips.Image, output: JobOutput) -> None:
     try:
-        _SAVERS[output["media_type"]](pixels, output["path"], output["quality"])
+        _SAVERS[output["media_type"]](pixels, output)
     except pyvips.Error as error:
         _raise_if_out_of_memory(error)
         raise

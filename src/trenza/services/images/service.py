@@ -50,7 +50,7 @@ class ImageEngine(Images):
         self._blobs = resources.blobs
         scratch = self._blobs.new_spool_file().parent
         self.workers = WorkerPool(
-            Confinement(self._settings.memory_bytes, self._settings.scratch_bytes, scratch),
+            Confinement(self._settings.memory_bytes, self._settings.scratch_bytes, scratch, self._settings.niceness),
             size=self._settings.workers,
             jobs_per_worker=self._settings.images_per_worker,
             idle_seconds=self._settings.idle_seconds,

@@ -21,7 +21,7 @@ ORIGINAL = "original"
 
 
 class Preset(BaseModel):
-    """The order for one version: a box in pixels, how the image fits it, and the JPEG quality."""
+    """The order for one version: a box in pixels, how the image fits it, and the JPEG's quality and kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +30,7 @@ class Preset(BaseModel):
     height: int = Field(ge=1, le=16383)
     fit: Literal["inside", "cover"] = "inside"
     quality: int = Field(82, ge=1, le=100)
+    progressive: bool = True
 
 
 _PRESETS = (
@@ -46,7 +47,7 @@ class PhotosSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRENZA_PHOTOS_", extra="ignore", frozen=True)
 
     presets: tuple[Preset, ...] = _PRESETS
-    """The versions made of each photo, as a JSON list of ``{"name", "width", "height", "fit", "quality"}``."""
+    """The versions made of each photo, as a JSON list of ``{"name", "width", "height", "fit", "quality", "progressive"}``."""
     max_file_bytes: int = Field(50 * 1024 * 1024, ge=1)
     """Size limit of one file (50 MB)."""
     max_files: int = Field(20, ge=1, le=1000)

@@ -153,7 +153,7 @@ async def test_a_worker_knows_no_secrets_and_has_its_limits(
 ) -> None:
     monkeypatch.setenv("TRENZA_BLOBS_SECRET", "a secret of the service, not of its workers")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another one")
-    engine = make_engine(memory_bytes=300 * 1024**2, scratch_bytes=20 * 1024**2)
+    engine = make_engine(memory_bytes=300 * 1024**2, scratch_bytes=20 * 1024**2, niceness=7)
     await engine.workers.warm()
     process = psutil.Process(engine.workers.process_ids[0])
     environment = process.environ()
@@ -163,9 +163,12 @@ async def test_a_worker_knows_no_secrets_and_has_its_limits(
     assert process.rlimit(psutil.RLIMIT_DATA) == (300 * 1024**2,) * 2
     assert process.rlimit(psutil.RLIMIT_FSIZE) == (20 * 1024**2,) * 2
     assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    assert process.nice() == min(19, psutil.Process().nice() + 7)
     assert process.rlimit(psutil.RLIMIT_NOFILE)[1] <= 64
     status = await asyncio.to_thread(Path(f"/proc/{process.pid}/status").read_text)
     assert "NoNewPrivs:\t1" in status
+    if (sessions := Path(f"/proc/{process.pid}/autogroup")).exists():  # kernels that weigh sessions need to be told as well
+        assert (await asyncio.to_thread(sessions.read_text)).endswith("nice 7\n")
 
 
 async def test_signals_for_the_service_do_not_end_its_workers(engine: ImageEngine, put: Put) -> None:

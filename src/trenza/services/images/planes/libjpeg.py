@@ -10,15 +10,19 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import byref, c_char_p, c_int, c_ubyte, c_uint, c_ulong, c_void_p
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import PIL
 
+from trenza.services.images.planes.samples import Samples
 from trenza.services.images.planes.structures import Compress, Decompress, Errors, FormatMessage, OnError, Scan
+from trenza.services.images.planes.tables import AC_COLOUR, AC_LUMA, DC_COLOUR, DC_LUMA
 
 __all__ = ["FATAL", "Damaged", "LibJpeg", "Plane"]
 
@@ -27,16 +31,19 @@ FATAL = 70
 _VERSION: Final = 62
 _GREY, _YCBCR = 1, 3
 _BLOCK = 8
+_ADDRESS: Final = "L"
+"""The type of an array of addresses (``unsigned long`` is as wide as a pointer on Linux and macOS)."""
 _MESSAGE_BYTES = 200  # JMSG_LENGTH_MAX
 
-_SCANS: Final = (Scan * 5)(
+_SCANS: Final = (Scan * 4)(
     Scan(3, (c_int * 4)(0, 1, 2), (c_int * 4)(0, 0, 0, 0)),
-    Scan(1, (c_int * 4)(0), (c_int * 4)(1, 5, 0, 0)),
+    Scan(1, (c_int * 4)(0), (c_int * 4)(1, 63, 0, 0)),
     Scan(1, (c_int * 4)(1), (c_int * 4)(1, 63, 0, 0)),
     Scan(1, (c_int * 4)(2), (c_int * 4)(1, 63, 0, 0)),
-    Scan(1, (c_int * 4)(0), (c_int * 4)(6, 63, 0, 0)),
 )
-"""Means of the blocks, coarse luma, colour, fine luma. The usual ten scans also send bit by bit: 4 % smaller, twice the time."""
+"""Means of the blocks, luma, the two colours. Each scan more costs a pass over the image (decision 0017)."""
+_TOLD_SCANS: Final = len(_SCANS) // 2
+"""libjpeg plans two passes for each progressive scan: one to make its tables, one to write. We only write."""
 
 
 class Damaged(Exception):
@@ -105,8 +112,10 @@ class LibJpeg:
             self._refuse_warnings()
             return buffer, planes
 
-    def encode(self, planes: Sequence[bytes], width: int, height: int, quality: int) -> bytes:
-        """A progressive 4:2:0 JPEG. Rows of the planes are padded to a multiple of 8; colours have half the rows, rounded up."""
+    def encode(
+        self, planes: Sequence[Samples], width: int, height: int, quality: int, *, progressive: bool = True
+    ) -> bytes:
+        """A 4:2:0 JPEG. Rows of the planes are padded to a multiple of 8; colours have half the rows, rounded up."""
         library, info = self._library, Compress()
         output, length = c_void_p(), c_ulong()
         try:
@@ -116,11 +125,14 @@ class LibJpeg:
                 info.image_width, info.image_height, info.input_components, info.in_color_space = width, height, 3, _YCBCR
                 library.jpeg_set_defaults(byref(info))
                 library.jpeg_set_quality(byref(info), quality, 1)
-                info.raw_data_in, info.scans, info.num_scans = 1, _SCANS, len(_SCANS)
-                library.jpeg_start_compress(byref(info), 1)
+                info.raw_data_in = 1
+                if progressive:
+                    _start_progressive(library, info)
+                else:
+                    library.jpeg_start_compress(byref(info), 1)
                 half, steps, groups = (height + 1) // 2, [2 * _BLOCK, _BLOCK, _BLOCK], -(-height // (2 * _BLOCK))
                 rows = [
-                    _addresses(ctypes.cast(c_char_p(plane), c_void_p).value or 0, len(plane) // many, many, groups * step)
+                    _addresses(plane.address, plane.stride, many, groups * step)
                     for plane, many, step in zip(planes, (height, half, half), steps, strict=True)
                 ]
                 for at in _groups(rows, steps):
@@ -175,6 +187,24 @@ def _load() -> ctypes.CDLL:
     return library
 
 
+def _start_progressive(library: ctypes.CDLL, info: Compress) -> None:
+    """Start a progressive image with the tables of `tables`.
+
+    libjpeg insists on tables of its own for progressive images (jcmaster.c) and would go over each scan twice. So it is told of
+    half as many scans, which makes as many passes as there are scans; and once it has started, the first pass is prepared anew,
+    to write rather than to count.
+    """
+    for slots, slot, table in (
+        (info.dc_tables, 0, DC_LUMA), (info.dc_tables, 1, DC_COLOUR), (info.ac_tables, 0, AC_LUMA), (info.ac_tables, 1, AC_COLOUR),
+    ):  # fmt: skip
+        slots[slot].contents.lengths[:] = (0, *table.lengths)
+        slots[slot].contents.symbols[: len(table.symbols)] = table.symbols
+    info.scans, info.num_scans = _SCANS, _TOLD_SCANS
+    library.jpeg_start_compress(byref(info), 1)
+    info.optimize_coding = 0
+    info.master.contents.prepare_for_pass(ctypes.addressof(info))
+
+
 def _layout(info: Decompress) -> tuple[list[Plane], list[int], int]:
     """Where each plane goes in one buffer, how many of its rows come at a time, and the size of the buffer."""
     planes, steps, size = list[Plane](), list[int](), 0
@@ -189,16 +219,18 @@ def _layout(info: Decompress) -> tuple[list[Plane], list[int], int]:
     return planes, steps, size
 
 
-def _addresses(start: int, stride: int, rows: int, count: int) -> Any:
+def _addresses(start: int, stride: int, rows: int, count: int) -> array[int]:
     """The addresses of ``count`` rows, of which those beyond ``rows`` repeat the last."""
     last = start + stride * (rows - 1)
-    return (c_void_p * count)(*range(start, last + 1, stride), *[last] * (count - rows))
+    # An array of Python's: ctypes takes seven times as long to fill one of its own.
+    return array(_ADDRESS, chain(range(start, last + 1, stride), repeat(last, count - rows)))
 
 
-def _groups(rows: Sequence[Any], steps: Sequence[int]) -> Iterator[Any]:
-    """The array of arrays of rows that libjpeg asks for, for one row of blocks after the other."""
+def _groups(rows: Sequence[array[int]], steps: Sequence[int]) -> Iterator[int]:
+    """The address of the array of arrays of rows that libjpeg asks for, for one row of blocks after the other."""
     width = ctypes.sizeof(c_void_p)
-    at = [ctypes.addressof(part) for part in rows]
-    for _ in range(len(rows[0]) // steps[0]):
-        yield (c_void_p * len(at))(*at)
-        at = [place + step * width for place, step in zip(at, steps, strict=True)]
+    parts = [(part.buffer_info()[0], step * width) for part, step in zip(rows, steps, strict=True)]
+    count = len(rows[0]) // steps[0]
+    table = array(_ADDRESS, (start + step * group for group in range(count) for start, step in parts))
+    start, _ = table.buffer_info()
+    yield from range(start, start + count * len(parts) * width, len(parts) * width)

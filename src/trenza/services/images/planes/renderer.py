@@ -12,12 +12,13 @@ from pathlib import Path
 from PIL import Image
 
 from trenza.services.images.decoding.metadata import read_exif
-from trenza.services.images.jobs import Done, RenderJob
+from trenza.services.images.jobs import Done, JobOutput, RenderJob
 from trenza.services.images.placeholders import SIDE as PLACEHOLDER_SIDE
 from trenza.services.images.placeholders import Pixels
 from trenza.services.images.plan import Box, Step, plan
 from trenza.services.images.planes.eligibility import Facts, Unsuited, eligible, read_facts
 from trenza.services.images.planes.libjpeg import Damaged, LibJpeg, Plane
+from trenza.services.images.planes.samples import samples_of
 from trenza.services.images.planes.scaling import SWAPPED, Planes, extended, scale, scale_stored
 
 __all__ = ["PlaneRenderer"]
@@ -54,7 +55,7 @@ class PlaneRenderer:
         steps = plan(width, height, [Box(out["width"], out["height"], out["fit"]) for out in outputs])
         try:
             versions = _Versions(self._decode(data, facts, steps), facts.orientation, steps)
-            files = [self._encode(versions.part(at), outputs[step.order]["quality"]) for at, step in enumerate(steps)]
+            files = [self._encode(versions.part(at), outputs[step.order]) for at, step in enumerate(steps)]
         except Damaged as damaged:
             raise Unsuited(str(damaged)) from damaged
         except MemoryError as error:
@@ -62,7 +63,7 @@ class PlaneRenderer:
         for step, file in zip(steps, files, strict=True):
             Path(outputs[step.order]["path"]).write_bytes(file)
         sizes = [(step.width, step.height) for step in sorted(steps, key=lambda step: step.order)]
-        return Done("planes", width, height, read_exif(facts.exif), sizes, _few_pixels(versions.whole(len(steps) - 1)))
+        return Done("planes", width, height, read_exif(facts.exif), sizes, _few_pixels(versions.smallest()))
 
     def _decode(self, data: bytes, facts: Facts, steps: Sequence[Step]) -> Planes:
         """The original in planes, halved while decoding as often as leaves enough for the largest rendition."""
@@ -79,10 +80,11 @@ class PlaneRenderer:
             self._memory = bytearray(size)
         return self._memory
 
-    def _encode(self, planes: Planes, quality: int) -> bytes:
+    def _encode(self, planes: Planes, output: JobOutput) -> bytes:
         width, height = planes.parts[0].size
         colours = planes.parts[1:] or [Image.new("L", ((width + 1) // 2, (height + 1) // 2), _NEUTRAL)] * 2
-        return self._codec.encode([_padded(part) for part in (planes.parts[0], *colours)], width, height, quality)
+        samples = [samples_of(_padded(part)) for part in (planes.parts[0], *colours)]
+        return self._codec.encode(samples, width, height, output["quality"], progressive=output["progressive"])
 
 
 class _Versions:
@@ -102,6 +104,10 @@ class _Versions:
                 self._wholes[at] = scale(self.whole(step.source), *step.whole)
         return self._wholes[at]
 
+    def smallest(self) -> Planes:
+        """The smallest whole image that there is."""
+        return self._wholes[max(self._wholes)] if self._wholes else self.whole(len(self._steps) - 1)
+
     def part(self, at: int) -> Planes:
         """The part of it that a step asks for. It is cut while scaling, so that an odd edge does not shift the colours."""
         step = self._steps[at]
@@ -119,10 +125,10 @@ def _view(memory: bytearray, plane: Plane) -> Image.Image:
     return Image.frombuffer("L", (plane.width, plane.height), view, "raw", "L", plane.stride, 1)  # type: ignore[arg-type] # stub
 
 
-def _padded(plane: Image.Image) -> bytes:
-    """The samples, with each row's last one repeated up to a multiple of eight."""
+def _padded(plane: Image.Image) -> Image.Image:
+    """The plane, with each row's last sample repeated up to a multiple of eight."""
     beyond = -plane.width % 8
-    return (extended(plane, 0, 0, beyond, 0) if beyond else plane).tobytes()
+    return extended(plane, 0, 0, beyond, 0) if beyond else plane
 
 
 def _few_pixels(planes: Planes) -> Pixels:

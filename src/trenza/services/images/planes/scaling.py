@@ -1,4 +1,4 @@
-"""Images as planes: scaled with Lanczos plane by plane, so that every sample of colour stays where it belongs, and turned."""
+"""Images as planes: scaled plane by plane, so that every sample of colour stays where it belongs, and turned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ SWAPPED: Final = frozenset({5, 6, 7, 8})
 """The orientations (EXIF 3.0, 4.6.5.1.5) of which width and height change places."""
 _MIRRORED_X, _MIRRORED_Y = frozenset({2, 3, 7, 8}), frozenset({3, 4, 6, 7})
 """The orientations that bring the stored right edge to the upright left or top, and the stored bottom edge likewise."""
-_LANCZOS: Final = ResizeAlg.convolution(FilterType.lanczos3)
+_LUMA: Final = ResizeAlg.convolution(FilterType.lanczos3)
+_COLOUR: Final = ResizeAlg.convolution(FilterType.catmull_rom)
+"""Takes a quarter less, and the colours still come out as near as libvips' do (decision 0017)."""
 
 
 class Planes(NamedTuple):
@@ -61,12 +63,12 @@ def scale(
     At odd sizes the last samples of colour reach half beyond the edge; ``mirrored`` says that it is the first that should.
     """
     left, top, wide, high = box or (0, 0, source.width, source.height)
-    parts = [_resample(source.parts[0], (width, height), (left, top, wide, high))]
+    parts = [_resample(source.parts[0], (width, height), (left, top, wide, high), _LUMA)]
     columns, rows = (width + 1) // 2, (height + 1) // 2
     x, y = source.coarse
     over_x, over_y = (2 * columns - width) * wide / width, (2 * rows - height) * high / height
     place = (left - over_x * mirrored[0]) * x, (top - over_y * mirrored[1]) * y, (wide + over_x) * x, (high + over_y) * y
-    parts += [_resample(part, (columns, rows), place) for part in source.parts[1:]]
+    parts += [_resample(part, (columns, rows), place, _COLOUR) for part in source.parts[1:]]
     return Planes(width, height, tuple(parts), (0.5, 0.5))
 
 
@@ -97,7 +99,9 @@ def _resizer() -> Resizer:
     return Resizer()
 
 
-def _resample(plane: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
+def _resample(
+    plane: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float], how: ResizeAlg
+) -> Image.Image:
     """A box of a plane at a new size. What lies beyond the plane repeats its edge."""
     left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
     beyond = tuple(math.ceil(max(0.0, by - _ROUNDING)) for by in (-left, -top, right - plane.width, bottom - plane.height))
@@ -109,5 +113,5 @@ def _resample(plane: Image.Image, size: tuple[int, int], box: tuple[float, float
     if size == plane.size and (left, top, wide, high) == (0, 0, *size):
         return plane
     scaled = Image.new("L", size)
-    _resizer().resize_pil(plane, scaled, ResizeOptions(resize_alg=_LANCZOS, crop_box=CropBox(left, top, wide, high)))
+    _resizer().resize_pil(plane, scaled, ResizeOptions(resize_alg=how, crop_box=CropBox(left, top, wide, high)))
     return scaled

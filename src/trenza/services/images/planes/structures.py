@@ -10,11 +10,12 @@ import ctypes
 from ctypes import POINTER, c_char_p, c_double, c_int, c_long, c_ubyte, c_uint, c_void_p
 from typing import Any, ClassVar, Final
 
-__all__ = ["Component", "Compress", "Decompress", "Errors", "FormatMessage", "OnError", "Scan"]
+__all__ = ["Component", "Compress", "Decompress", "Errors", "FormatMessage", "HuffmanTable", "Master", "OnError", "Scan"]
 
 OnError = ctypes.CFUNCTYPE(None, c_void_p)
 """``error_exit`` and ``output_message``: they get the address of the (de)compressor."""
 FormatMessage = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
+PreparePass = ctypes.CFUNCTYPE(None, c_void_p)
 
 
 class Errors(ctypes.Structure):
@@ -42,11 +43,23 @@ class Scan(ctypes.Structure):
     _fields_: ClassVar = [("count", c_int), ("components", c_int * 4), ("band", c_int * 4)]
 
 
+class HuffmanTable(ctypes.Structure):
+    """``JHUFF_TBL``: ``lengths`` counts the codes by their bits, from 0; whether the table ``is_sent`` already."""
+
+    _fields_: ClassVar = [("lengths", c_ubyte * 17), ("symbols", c_ubyte * 256), ("is_sent", c_int)]
+
+
+class Master(ctypes.Structure):
+    """The beginning of ``jpeg_comp_master`` (jpegint.h), which goes through the passes of a compression."""
+
+    _fields_: ClassVar = [("prepare_for_pass", PreparePass)]
+
+
 _COMMON: Final[list[Any]] = [
     ("err", POINTER(Errors)), ("_mem", c_void_p), ("_progress", c_void_p), ("_client", c_void_p), ("_is_decompressor", c_int),
     ("_state", c_int), ("_stream", c_void_p), ("image_width", c_uint), ("image_height", c_uint),
 ]  # fmt: skip
-_TABLES: Final[list[Any]] = [("_quantisation", c_void_p * 4), ("_huffman", c_void_p * 8)]
+_TABLES: Final[list[Any]] = [("_quantisation", c_void_p * 4), ("dc_tables", POINTER(HuffmanTable) * 4), ("ac_tables", POINTER(HuffmanTable) * 4)]
 
 
 class Decompress(ctypes.Structure):
@@ -70,7 +83,8 @@ class Compress(ctypes.Structure):
         *_COMMON, ("input_components", c_int), ("in_color_space", c_int), ("_gamma", c_double), ("_precision", c_int),
         ("_num_components", c_int), ("_jpeg_color_space", c_int), ("_components", POINTER(Component)), *_TABLES,
         ("_arithmetic", c_ubyte * 48), ("num_scans", c_int), ("scans", POINTER(Scan)), ("raw_data_in", c_int),
-        ("_arith_code", c_int), ("_optimize_coding", c_int), ("_ccir601", c_int), ("_smoothing", c_int), ("_dct_method", c_int),
+        ("_arith_code", c_int), ("optimize_coding", c_int), ("_ccir601", c_int), ("_smoothing", c_int), ("_dct_method", c_int),
         ("_restarts", c_int * 2), ("_write_jfif", c_int), ("_jfif", c_ubyte * 8), ("_write_adobe", c_int),
-        ("next_scanline", c_uint), ("_private", c_ubyte * 212),
+        ("next_scanline", c_uint), ("_image", c_int * 5), ("_in_scan", c_void_p * 4), ("_scan", c_int * 17),
+        ("master", POINTER(Master)), ("_modules", c_void_p * 9), ("_script_size", c_int),
     ]  # fmt: skip

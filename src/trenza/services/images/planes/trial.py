@@ -10,6 +10,7 @@ from typing import Final
 from PIL import Image
 
 from trenza.services.images.planes.libjpeg import LibJpeg
+from trenza.services.images.planes.samples import samples_in
 from trenza.services.images.planes.scaling import Planes, scale
 
 __all__ = ["try_out"]
@@ -50,7 +51,7 @@ def _round_trip() -> bool:
     """Whether a plain picture comes through encoder, decoder and resizer as it was."""
     codec = LibJpeg(lambda _message: None)
     sizes = ((_WIDTH, _HEIGHT), (_WIDTH // 2, (_HEIGHT + 1) // 2), (_WIDTH // 2, (_HEIGHT + 1) // 2))
-    planes = [bytes([value]) * (width * height) for value, (width, height) in zip(_PLAIN, sizes, strict=True)]
+    planes = [samples_in(bytes([value]) * (width * height), width) for value, (width, height) in zip(_PLAIN, sizes, strict=True)]
     data = codec.encode(planes, _WIDTH, _HEIGHT, 90)
     memory, found = codec.decode(data, 8, lambda size: bytearray([_ROOM_FILL]) * size, width=_WIDTH, height=_HEIGHT)
     if [(plane.width, plane.height) for plane in found] != list(sizes):

@@ -1,4 +1,4 @@
-"""What a worker process gives up before it touches a file: memory, processor time, privileges, and life after its parent."""
+"""What a worker process gives up before it touches a file: memory, processor time, priority, privileges, and life after its parent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 __all__ = ["confine", "limit_processor_time"]
 
@@ -18,7 +19,7 @@ _MAPPED_BEYOND_DATA = 1024 * 1024 * 1024
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
 
-def confine(*, memory_bytes: int, scratch_bytes: int, parent: int) -> None:
+def confine(*, memory_bytes: int, scratch_bytes: int, niceness: int, parent: int) -> None:
     """Limit this process for good. ``parent`` is the process id of the service, which this process must not outlive.
 
     Terminal and service-manager signals are ignored: the service ends its workers when its own work has drained.
@@ -32,6 +33,7 @@ def confine(*, memory_bytes: int, scratch_bytes: int, parent: int) -> None:
     if os.getppid() != parent:  # it died before the line above took effect
         os._exit(1)
     os.umask(0o077)
+    _step_back(niceness)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _lower(resource.RLIMIT_FSIZE, scratch_bytes)
@@ -45,6 +47,14 @@ def limit_processor_time(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + seconds, hard))
+
+
+def _step_back(niceness: int) -> None:
+    """Let other processes go first by so many steps."""
+    os.nice(niceness)
+    # A worker leads a session of its own. Where Linux weighs sessions (sched(7), autogroup), the nice value counts within one only.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _lower(limit: int, value: int) -> None:

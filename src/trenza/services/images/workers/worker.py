@@ -47,6 +47,7 @@ class Confinement:
     memory_bytes: int
     scratch_bytes: int
     scratch: Path
+    niceness: int = 0
 
 
 class Worker:
@@ -68,7 +69,12 @@ class Worker:
     async def start(cls, confinement: Confinement) -> Worker:
         """Start a process; raises `WorkerUnavailable`. It takes jobs once `ready` has returned."""
         arguments = orjson.dumps(
-            {"memory_bytes": confinement.memory_bytes, "scratch_bytes": confinement.scratch_bytes, "parent": os.getpid()}
+            {
+                "memory_bytes": confinement.memory_bytes,
+                "scratch_bytes": confinement.scratch_bytes,
+                "niceness": confinement.niceness,
+                "parent": os.getpid(),
+            }
         )
         try:
             process = await asyncio.create_subprocess_exec(

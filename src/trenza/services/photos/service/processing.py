@@ -98,6 +98,7 @@ class Processing:
                 height=preset.height,
                 fit=preset.fit,
                 quality=preset.quality,
+                progressive=preset.progressive,
             )
             for preset in self._presets
         )
