@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trenza.chassis.contract import Contract
 from trenza.chassis.messages.definitions import Handler, Schedule
@@ -22,14 +22,21 @@ if TYPE_CHECKING:
     from trenza.chassis.blobs import Blobs
     from trenza.chassis.clock import Clock
     from trenza.chassis.data import Database
+    from trenza.chassis.http.mounted import MountedApp
     from trenza.chassis.http.phrases import Phrases
     from trenza.chassis.messages import TaskState
     from trenza.chassis.settings import PlatformSettings
 
-__all__ = ["Check", "Resources", "Service", "TaskBoard"]
+__all__ = ["Check", "NoSettings", "Resources", "Service", "TaskBoard"]
 
 S = TypeVar("S", bound=BaseSettings)
 C = TypeVar("C", bound=Contract)
+
+
+class NoSettings(BaseSettings):
+    """The settings of a service that has none."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
 
 class TaskBoard(Protocol):
@@ -76,17 +83,18 @@ class Service:
     """A service, listed: what its ``wiring.py`` assigns to ``service``.
 
     ``implementation`` implements ``contract`` and is built as ``implementation(resources)``. ``uses`` names the contracts it
-    calls. ``router`` holds the public routes. ``tables`` is its metadata, ``migrations`` the dotted package of its Alembic
-    versions; a service with neither and without handlers has no database. ``lifespan(implementation)`` brackets the time in
-    which it works.
+    calls. ``router`` holds the public routes; ``mounted`` is an existing FastAPI application that answers all else below the path
+    of the contract. ``tables`` is its metadata, ``migrations`` the dotted package of its Alembic versions; a service with neither
+    and without handlers has no database. ``lifespan(implementation)`` brackets the time in which it works.
     """
 
     contract: type[Contract]
     implementation: Callable[[Resources[Any]], Contract]
-    settings: type[BaseSettings]
+    settings: type[BaseSettings] = NoSettings
     roles: Roles | None = None
     uses: tuple[type[Contract], ...] = ()
     router: APIRouter | None = None
+    mounted: MountedApp | None = None
     tables: MetaData | None = None
     migrations: str | None = None
     handlers: tuple[Handler, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar
@@ -21,6 +22,8 @@ from trenza.chassis.contract import ContractError
 
 __all__ = [
     "DOCUMENT_PATHS",
+    "PLATFORM",
+    "Guard",
     "InvalidToken",
     "PublicAccess",
     "RequiredScope",
@@ -28,14 +31,21 @@ __all__ = [
     "Roles",
     "ScopeMissing",
     "Unauthenticated",
+    "admitted",
     "check_routes",
+    "guards_of",
     "install_auth",
+    "judge_route",
+    "platform_of",
     "public",
     "requires",
 ]
 
 DOCUMENT_PATHS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
 """Plain routes that FastAPI adds by itself and that cannot carry a dependency. They show the API, not data."""
+
+PLATFORM = "trenza.platform"
+"""The key of an ASGI scope that holds the platform's application where a mounted one has taken the place of ``app``."""
 
 
 class Unauthenticated(ContractError):
@@ -112,6 +122,20 @@ class PublicAccess:
         return ANONYMOUS
 
 
+Guard = RequiredScope | PublicAccess
+
+
+@asynccontextmanager
+async def admitted(connection: HTTPConnection, guard: Guard) -> AsyncIterator[Principal]:
+    """Hold a guard around a block, for what cannot carry a dependency. Raises what the dependency raises."""
+    if isinstance(guard, PublicAccess):
+        yield await guard()
+        return
+    principal = await _verified(connection, await _bearer(connection))
+    async with asynccontextmanager(guard.__call__)(connection, principal) as admitted_principal:
+        yield admitted_principal
+
+
 @cache
 def requires(scope: str, *, by_unit: bool = False) -> Any:
     """Demand a scope of a route's caller.
@@ -142,8 +166,13 @@ def install_auth(app: FastAPI, verifier: TokenVerifier, roles: Iterable[Roles] =
     app.state.roles = RoleBook(roles)
 
 
+def platform_of(connection: HTTPConnection) -> Any:
+    """The platform's application, also for a connection that a mounted one serves."""
+    return connection.scope.get(PLATFORM) or connection.app
+
+
 def _state(connection: HTTPConnection, name: str) -> Any:
-    found = getattr(connection.app.state, name, None)
+    found = getattr(platform_of(connection).state, name, None)
     if found is None:
         raise RuntimeError(f"app.state.{name} is missing: call install_auth(app, verifier, roles) when the app is made")
     return found
@@ -158,18 +187,19 @@ def check_routes(app: FastAPI, roles: Iterable[Roles] = (), *, allowed: Collecti
     """
     known = RoleBook(roles).scopes
     return tuple(
-        finding for where, route in _walk(app, "") for finding in _judge(where, route, known, plain_is_fine=where in allowed)
+        finding for where, route in _walk(app, "") for finding in judge_route(where, route, known, plain_is_fine=where in allowed)
     )
 
 
-def _judge(where: str, route: RouteContext, known: frozenset[str], *, plain_is_fine: bool) -> Iterator[str]:
+def judge_route(where: str, route: RouteContext, known: frozenset[str], *, plain_is_fine: bool) -> Iterator[str]:
+    """What is wrong with the permissions of one route, whose whole path is ``where``; see `check_routes`."""
     dependant = getattr(route, "dependant", None)
     name = f"{','.join(sorted(route.methods or ())) or type(route.original_route).__name__} {where}"
     if dependant is None:
         if not plain_is_fine:
             yield f"{name}: carries no permission; make it a FastAPI route with requires(…) or public(…)"
         return
-    guards = list(_guards(dependant))
+    guards = list(guards_of(dependant))
     scopes = {guard.scope for guard in guards if isinstance(guard, RequiredScope)}
     if not guards:
         yield f"{name}: has neither requires(…) nor public(…); add one"
@@ -179,12 +209,12 @@ def _judge(where: str, route: RouteContext, known: frozenset[str], *, plain_is_f
         yield f"{name}: requires {scope!r}, which no Roles declares; the service's wiring lists its roles"
 
 
-def _guards(dependant: Any) -> Iterator[RequiredScope | PublicAccess]:
+def guards_of(dependant: Any) -> Iterator[Guard]:
     """The guards anywhere in a tree of dependencies."""
-    if isinstance(dependant.call, RequiredScope | PublicAccess):
+    if isinstance(dependant.call, Guard):
         yield dependant.call
     for inner in dependant.dependencies:
-        yield from _guards(inner)
+        yield from guards_of(inner)
 
 
 def _walk(app: Any, prefix: str) -> Iterator[tuple[str, RouteContext]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -181,9 +182,13 @@ def install_middleware(
     *,
     body_bytes: int = DEFAULT_BODY_BYTES,
     request_seconds: float = DEFAULT_REQUEST_SECONDS,
+    document_paths: Collection[str] = (),
 ) -> None:
-    """Put `Edge` around the application, and CORS around that where ``settings.cors_origins`` names origins."""
-    pages = [path for path in (app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url) if path]
+    """Put `Edge` around the application, and CORS around that where ``settings.cors_origins`` names origins.
+
+    ``document_paths`` are pages of mounted applications that show their API as FastAPI makes them.
+    """
+    pages = [path for path in (app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url, *document_paths) if path]
     security = SecurityHeaders(https=settings.public_url.startswith("https://"), document_paths=pages)
     app.add_middleware(Edge, security=security, body_bytes=body_bytes, request_seconds=request_seconds)
     if settings.cors_origins:

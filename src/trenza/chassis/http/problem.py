@@ -28,7 +28,7 @@ from trenza.chassis.http.route_templates import allowed_methods
 from trenza.chassis.http.validation import field_errors
 from trenza.chassis.telemetry.logs import get_logger
 
-__all__ = ["PROBLEM_MEDIA_TYPE", "Problem", "install_problem_handlers", "problem_of", "problem_response"]
+__all__ = ["PROBLEM_MEDIA_TYPE", "Problem", "install_problem_handlers", "problem_of", "problem_response", "refuse_handshake"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 5
@@ -160,11 +160,11 @@ async def _answer(connection: HTTPConnection, error: Exception) -> Response | No
     response = problem_response(connection, error)
     if not isinstance(connection, WebSocket):
         return response
-    await _refuse_handshake(connection, response)
+    await refuse_handshake(connection, response)
     return None
 
 
-async def _refuse_handshake(socket: WebSocket, response: Response) -> None:
+async def refuse_handshake(socket: WebSocket, response: Response) -> None:
     """A WebSocket that is not open yet is refused with the document where the server can send one, else by closing it."""
     if "websocket.http.response" in socket.scope.get("extensions", {}):
         await socket.send_denial_response(response)

@@ -8,6 +8,8 @@ from typing import Any
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from trenza.chassis.auth.permissions import platform_of
+
 __all__ = ["provided"]
 
 
@@ -20,7 +22,7 @@ def provided(implementation: type) -> Any:
     """
 
     async def look_up(connection: HTTPConnection) -> Any:
-        implementations = getattr(connection.app.state, "implementations", {})
+        implementations = getattr(platform_of(connection).state, "implementations", {})
         if implementation not in implementations:
             name = implementation.__name__
             message = f"app.state.implementations holds no {name}: put the instance there, under its class, when the app is made"

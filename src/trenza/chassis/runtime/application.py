@@ -8,11 +8,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from trenza.chassis.auth.permissions import check_routes, install_auth
+from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, check_routes, install_auth
 from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.http.blobs import blob_router
 from trenza.chassis.http.documentation import install_documentation
 from trenza.chassis.http.middleware import install_middleware
+from trenza.chassis.http.mounted import install_mounted_documents
 from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
 from trenza.chassis.runtime.assembly import Assembly
@@ -61,14 +62,23 @@ def assemble(services: tuple[Service, ...], settings: PlatformSettings, *, alone
     roles = tuple(service.roles for service in services if service.roles is not None)
     install_auth(app, TokenVerifier([signing_key(settings)]), roles)
     install_problem_handlers(app, {code: words for service in services for code, words in service.phrases.items()})
-    install_middleware(app, settings)
+    mounts = tuple(assembly.mounts.values())
+    pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
+    install_middleware(app, settings, document_paths=pages)
     app.include_router(operations_router(health_of(assembly), settings))
     app.include_router(blob_router(assembly.blobs))
     app.include_router(reference_router())
     for service in services:
         if service.router is not None:
             app.include_router(service.router)
+    for mount in mounts:
+        app.mount(mount.prefix, mount)
     install_documentation(app)
-    if problems := check_routes(app, roles):
+    install_mounted_documents(app, mounts)
+    known = RoleBook(roles).scopes
+    if problems := (
+        *check_routes(app, roles, allowed=(*DOCUMENT_PATHS, *(mount.prefix for mount in mounts))),
+        *(f"{mount.service}: {problem}" for mount in mounts for problem in mount.declared.problems(mount.prefix, known)),
+    ):
         raise WiringError(problems)
     return app

@@ -15,6 +15,7 @@ from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
+from trenza.chassis.http.mounted import Mounted
 from trenza.chassis.messages import LocalTransport, Messages
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
@@ -58,7 +59,8 @@ def open_databases(services: tuple[Service, ...], settings: PlatformSettings) ->
 class Assembly:
     """The services of one process. Building it opens nothing that needs an event loop; `running` does.
 
-    ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract.
+    ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract,
+    ``mounts`` the applications that joined as they are, by service.
     ``alone`` says that no other process works on the embedded databases (the data folder is locked): what a killed predecessor
     had begun then goes on at once, rather than when its leases have run out.
     """
@@ -84,6 +86,11 @@ class Assembly:
         self.transport.connect(*self.messages.values())
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
+        self.mounts = {
+            service.name: Mounted(service.mounted, service=service.name, prefix=service.contract.paths[0])
+            for service in self.services
+            if service.mounted is not None
+        }
         self._built: list[tuple[Service, Any]] = []
         for service in self.services:
             implementation = service.implementation(self._resources_of(service))
@@ -149,6 +156,8 @@ class Assembly:
             for service, implementation in self._built:
                 if service.lifespan is not None:
                     await stack.enter_async_context(service.lifespan(implementation))
+                if service.name in self.mounts:
+                    await stack.enter_async_context(self.mounts[service.name].running())
             stack.push_async_callback(self._drain_messages)
             for service, implementation in self._built:
                 if service.name in self.messages:

@@ -79,6 +79,9 @@ def _within(service: Service) -> Iterator[str]:
     for schedule in service.schedules:
         if type(schedule.task) not in handled:
             yield f"{service.name} schedules {type(schedule.task).__name__} but has no handler for it: add one with @handles"
+    if service.mounted is not None and (len(service.contract.paths) != 1 or service.contract.paths == ("/",)):
+        remedy = f'write {service.contract.__name__}(Contract, service="{service.name}", paths=("/{service.name}",))'
+        yield f"{service.name} mounts an application below {service.contract.paths or 'no path'}: {remedy}"
     for route in iter_route_contexts(service.router.routes) if service.router else ():
         path = route.path
         if path is not None and not any(_lies_in(path, owned) for owned in service.contract.paths):
