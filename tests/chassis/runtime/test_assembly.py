@@ -263,7 +263,7 @@ def test_all_missing_wiring_is_reported_at_once(settings: PlatformSettings) -> N
     assert len(refusal.value.problems) == 5
     assert "greedy uses Lost, which no process hosts: add 'lost' to the services of the deployment" in said
     assert "sender owns the path /sender and greedy owns /sender/more" in said
-    assert "greedy has 2 handlers named 'say'" in said
+    assert "greedy has 2 handlers named 'say' of sender.Greet" in said
     assert "greedy has 2 schedules named 'tick'" in said
     assert "greedy has the route /elsewhere outside of its contract's paths" in said
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, check_routes, install_auth
 from trenza.chassis.auth.tokens import TokenVerifier
+from trenza.chassis.clock import Clock
 from trenza.chassis.http.blobs import blob_router
 from trenza.chassis.http.documentation import install_documentation
 from trenza.chassis.http.middleware import install_middleware
@@ -36,11 +37,13 @@ def create_app(deployment: Deployment, settings: PlatformSettings, *, alone: boo
     return assemble(load_services(deployment.only_process().services), settings, alone=alone)
 
 
-def assemble(services: tuple[Service, ...], settings: PlatformSettings, *, alone: bool = False) -> FastAPI:
-    """The application of services that are loaded already."""
+def assemble(
+    services: tuple[Service, ...], settings: PlatformSettings, *, clock: Clock | None = None, alone: bool = False
+) -> FastAPI:
+    """The application of services that are loaded already; ``clock`` and ``alone`` as for `Assembly`."""
     if problems := wiring_problems(services):
         raise WiringError(problems)
-    assembly = Assembly(services, settings, alone=alone)
+    assembly = Assembly(services, settings, clock=clock, alone=alone)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

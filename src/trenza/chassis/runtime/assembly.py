@@ -20,7 +20,7 @@ from trenza.chassis.messages import LocalTransport, Messages
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.runtime.readiness import Readiness
-from trenza.chassis.runtime.wiring import in_dependency_order
+from trenza.chassis.runtime.wiring import WiringError, in_dependency_order
 from trenza.chassis.service import Resources, Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_settings
 
@@ -82,7 +82,7 @@ class Assembly:
         self.databases = open_databases(self.services, settings)
         self.blobs: Blobs = open_blobs(settings)
         self.transport = LocalTransport()
-        self.messages = {service.name: self._messages_of(service) for service in self.services if service.name in self.databases}
+        self.messages = self._messages()
         self.transport.connect(*self.messages.values())
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
@@ -101,6 +101,20 @@ class Assembly:
     def implementation_of(self, service: Service) -> Any:
         """What implements a service's contract here."""
         return next(implementation for built, implementation in self._built if built is service)
+
+    def _messages(self) -> dict[str, Messages]:
+        """The messages of each service that has a database. Raises `WiringError` for declarations that cannot work."""
+        found: dict[str, Messages] = {}
+        problems: list[str] = []
+        for service in self.services:
+            if service.name in self.databases:
+                try:
+                    found[service.name] = self._messages_of(service)
+                except (TypeError, ValueError) as error:
+                    problems.append(f"{service.name}: {error}")
+        if problems:
+            raise WiringError(tuple(problems))
+        return found
 
     def _messages_of(self, service: Service) -> Messages:
         database = self.databases[service.name]

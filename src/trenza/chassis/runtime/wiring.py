@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec
+from pathlib import Path
 
 from fastapi.routing import iter_route_contexts
 
+from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.service import Service
 from trenza.chassis.settings import CannotStart
 
@@ -66,12 +69,40 @@ def _lies_in(path: str, owned: str) -> bool:
     return path == owned or (owned != "/" and path.startswith(f"{owned}/"))
 
 
-def _within(service: Service) -> Iterator[str]:
-    """What is wrong inside one service."""
-    consumers = Counter(handler.consumer for handler in service.handlers)
-    for consumer, times in consumers.items():
+def _implementation(service: Service) -> Iterator[str]:
+    """A class that does not implement the contract; what a function builds is not known before it is called."""
+    kind, contract = service.implementation, service.contract
+    if not isinstance(kind, type):
+        return
+    if not issubclass(kind, contract):
+        remedy = f"write class {kind.__name__}({contract.__name__})"
+        yield f"{service.name}: {kind.__name__} does not implement {contract.__name__}: {remedy}"
+    elif missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        yield f"{service.name}: {kind.__name__} lacks {', '.join(missing)}: implement what {contract.__name__} promises"
+
+
+def _migrations(service: Service) -> Iterator[str]:
+    """Tables that nothing would make."""
+    if service.migrations is not None:
+        if not _has_versions(service.migrations):
+            yield f"{service.name}: {service.migrations} has no folder 'versions': add versions/0001_<what>.py to it"
+    elif service.tables is not None and service.tables.tables:
+        remedy = 'write migrations="<its package>.migrations" in its wiring, and versions/0001_<what>.py there'
+        yield f"{service.name} lists tables but no migrations: {remedy}"
+
+
+def _messages(service: Service) -> Iterator[str]:
+    """Handlers and schedules that contradict each other."""
+    handlers = Counter((handler.consumer, handler.message) for handler in service.handlers)
+    for (consumer, message), times in handlers.items():
         if times > 1:
-            yield f"{service.name} has {times} handlers named {consumer!r}: the inbox tells them apart by name, so rename one"
+            named = f"{times} handlers named {consumer!r} of {message.message_type}"
+            yield f"{service.name} has {named}: the inbox tells them apart by name, so rename one"
+    if handlers.total() == len(handlers):
+        try:
+            Handlers(service.handlers)
+        except TypeError as error:
+            yield f"{service.name}: {error}"
     for name, times in Counter(schedule.name for schedule in service.schedules).items():
         if times > 1:
             yield f"{service.name} has {times} schedules named {name!r}: rename one"
@@ -79,6 +110,22 @@ def _within(service: Service) -> Iterator[str]:
     for schedule in service.schedules:
         if type(schedule.task) not in handled:
             yield f"{service.name} schedules {type(schedule.task).__name__} but has no handler for it: add one with @handles"
+
+
+def _has_versions(package: str) -> bool:
+    """Looked up as `chassis.data.migrations` does, which would load Alembic."""
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:
+        return False
+    return any((Path(place) / "versions").is_dir() for place in (spec and spec.submodule_search_locations) or ())
+
+
+def _within(service: Service) -> Iterator[str]:
+    """What is wrong inside one service."""
+    yield from _implementation(service)
+    yield from _migrations(service)
+    yield from _messages(service)
     if service.mounted is not None and (len(service.contract.paths) != 1 or service.contract.paths == ("/",)):
         remedy = f'write {service.contract.__name__}(Contract, service="{service.name}", paths=("/{service.name}",))'
         yield f"{service.name} mounts an application below {service.contract.paths or 'no path'}: {remedy}"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from trenza.chassis.testing.marks import call_modes
     from trenza.chassis.testing.modes import CALL_MODES, CallMode, bind
     from trenza.chassis.testing.repeating import BrokenPromise, repeating
+    from trenza.chassis.testing.services import MessagesFailed, RunningServices, run_services, stand_in
+    from trenza.chassis.testing.tables import differences_of_tables
 
 __all__ = [
     "CALL_MODES",
@@ -19,9 +21,14 @@ __all__ = [
     "BrokenPromise",
     "CallMode",
     "ManualClock",
+    "MessagesFailed",
+    "RunningServices",
     "bind",
     "call_modes",
+    "differences_of_tables",
     "repeating",
+    "run_services",
+    "stand_in",
 ]
 
 _HOME_OF = {
@@ -30,9 +37,14 @@ _HOME_OF = {
     "CALL_MODES": "modes",
     "CallMode": "modes",
     "ManualClock": "clock",
+    "MessagesFailed": "services",
+    "RunningServices": "services",
     "bind": "modes",
     "call_modes": "marks",
+    "differences_of_tables": "tables",
     "repeating": "repeating",
+    "run_services": "services",
+    "stand_in": "services",
 }
 
 

@@ -1,0 +1,1 @@
+"""Alembic's versions of the inspections database."""
