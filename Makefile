@@ -7,17 +7,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_ARGS ?=
+EXAMPLES := examples/inspections examples/site_diary
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the locked dependencies (run and test call it)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit("Trenza needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || (echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --editable . $(EXAMPLES:%=--editable %)
 	@touch $@
 
 run: $(STAMP) ## Start every service in one process on http://127.0.0.1:8000
@@ -34,6 +36,7 @@ check: $(STAMP) ## Format, lint, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/lint-imports --config examples/inspections/pyproject.toml
 
 format: $(STAMP) ## Reformat the code and apply safe fixes
 	$(BIN)/ruff format .

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -302,6 +303,57 @@ def test_routes_without_permission_and_scopes_without_role_are_reported(settings
     said = str(refusal.value)
     assert "GET /receiver/open: has neither requires(…) nor public(…)" in said
     assert "GET /receiver/typo: requires 'receiver:edtor', which no Roles declares" in said
+
+
+class HalfDesk(Receiver):
+    def __init__(self, resources: Resources[Settings]) -> None: ...
+
+
+def test_an_implementation_that_does_not_implement_is_reported(settings: PlatformSettings) -> None:
+    with pytest.raises(WiringError, match="receiver: HalfDesk lacks greeting: implement what Receiver promises"):
+        assemble((replace(RECEIVER, implementation=HalfDesk, lifespan=None),), settings)
+    foreign = cast("Any", SenderDesk)
+    with pytest.raises(WiringError, match=r"SenderDesk does not implement Receiver: write class SenderDesk\(Receiver\)"):
+        assemble((replace(RECEIVER, implementation=foreign, lifespan=None),), settings)
+
+
+def test_tables_that_no_migration_makes_are_reported(settings: PlatformSettings) -> None:
+    metadata = sa.MetaData()
+    sa.Table("letters", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    with pytest.raises(WiringError, match="receiver lists tables but no migrations: write migrations="):
+        assemble((replace(RECEIVER, tables=metadata),), settings)
+    for nowhere in ("trenza_nowhere.migrations", "trenza.chassis"):
+        with pytest.raises(WiringError, match=f"receiver: {nowhere} has no folder 'versions': add versions/0001_<what>.py to it"):
+            assemble((replace(RECEIVER, tables=metadata, migrations=nowhere),), settings)
+
+
+@handles(Greet, consumer="other")
+async def say_twice(_sender: SenderDesk, _task: Greet, _delivery: Any) -> None: ...
+
+
+@reacts(Greeted, consumer="say")
+async def overhear(_sender: SenderDesk, _event: Greeted, _delivery: Any) -> None: ...
+
+
+def test_handlers_that_contradict_each_other_are_reported(settings: PlatformSettings) -> None:
+    with pytest.raises(WiringError, match=r"sender: the task sender.Greet has two handlers; a task is done once"):
+        assemble((replace(SENDER, handlers=(say, say_twice)), RECEIVER), settings)
+    assemble((replace(SENDER, handlers=(say, overhear)), RECEIVER), settings)  # one consumer of two types keeps their order
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        (Schedule("tick", cron="every day", task=Greet(name="a")), "sender: schedule tick: 'every day' is no cron expression"),
+        (
+            Schedule("tick", cron="0 0 * * *", timezone="Mars", task=Greet(name="a")),
+            "sender: schedule tick: 'Mars' is no IANA timezone",
+        ),
+    ],
+)
+def test_a_schedule_that_never_fires_is_reported(settings: PlatformSettings, schedule: Schedule, problem: str) -> None:
+    with pytest.raises(WiringError, match=re.escape(problem)):
+        assemble((replace(SENDER, schedules=(schedule,)), RECEIVER), settings)
 
 
 def test_a_circle_of_uses_is_reported(settings: PlatformSettings) -> None:
