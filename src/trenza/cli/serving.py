@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from trenza.chassis.auth.roles import PLATFORM_ROLES, RoleBook
 from trenza.chassis.runtime.application import create_app
 from trenza.chassis.runtime.deployment import read_deployment
 from trenza.chassis.runtime.lock import lock_data_folder
@@ -23,6 +24,7 @@ from trenza.cli.options import read_settings
 
 __all__ = ["run"]
 
+_USUAL_SCOPE = "photos:editor"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
 
 
@@ -40,7 +42,8 @@ def run(*, host: str, port: int, data_dir: Path | None, deployment: str) -> int:
         gc.enable()
 
         def announce() -> None:
-            _print_banner(settings, address, time.monotonic() - STARTED, deployment)
+            token = _token_command(settings, deployment, app.state.roles)
+            _print_banner(settings, address, time.monotonic() - STARTED, token)
 
         return serve(app, bound, unready_seconds=settings.unready_seconds, on_started=announce)
 
@@ -51,7 +54,7 @@ def _address(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def _print_banner(settings: PlatformSettings, address: str, seconds: float, deployment: str) -> None:
+def _print_banner(settings: PlatformSettings, address: str, seconds: float, token: str) -> None:
     """Say where everything is, on standard error: standard output stays free for logs that somebody collects."""
     lines = (
         ("API", address),
@@ -59,7 +62,7 @@ def _print_banner(settings: PlatformSettings, address: str, seconds: float, depl
         ("Health", f"{address}/health"),
         *((("Metrics", f"{address}/metrics"),) if settings.prometheus_enabled else ()),
         ("Data", str(settings.data_dir.absolute())),
-        ("Token", _token_command(settings, deployment)),
+        ("Token", token),
         ("Stop", f"Ctrl-C (drains for up to {settings.drain_seconds:g} s; twice to force)"),
     )
     headline = typer.style("Trenza is up", bold=True)
@@ -69,14 +72,17 @@ def _print_banner(settings: PlatformSettings, address: str, seconds: float, depl
     typer.echo(err=True)
 
 
-def _token_command(settings: PlatformSettings, deployment: str) -> str:
+def _token_command(settings: PlatformSettings, deployment: str, roles: RoleBook) -> str:
     """The command that makes a token for this very server, as it can be typed in the same folder."""
+    scope = (
+        _USUAL_SCOPE if roles.knows(_USUAL_SCOPE) else min(roles.scopes - set(PLATFORM_ROLES.scopes), default="platform:viewer")
+    )
     words = [*_program(), "token"]
     if settings.data_dir != PlatformSettings.model_fields["data_dir"].default:
         words += ["--data-dir", str(settings.data_dir)]
     if deployment != "monolith":
         words += ["--deployment", deployment]
-    return shlex.join([*words, "photos:editor"])
+    return shlex.join([*words, scope])
 
 
 def _program() -> list[str]:

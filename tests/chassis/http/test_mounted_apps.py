@@ -311,6 +311,19 @@ async def test_the_lifespan_runs_and_gives_its_state(start: Callable[..., Any]) 
     assert log == ["opened", "closed"]
 
 
+async def test_a_lifespan_that_fails_says_whose_it_is(start: Callable[..., Any]) -> None:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if app.title == "Diskless":
+            raise RuntimeError("no disk")
+        yield
+
+    with pytest.raises(RuntimeError, match="no disk") as failure:
+        async with start(FastAPI(title="Diskless", lifespan=lifespan)):
+            pass
+    assert failure.value.__notes__ == ["shop: the lifespan of the application mounted at /shop did not start"]
+
+
 class Broke(Exception):
     """Something that the application knows."""
 

@@ -317,6 +317,17 @@ def test_an_implementation_that_does_not_implement_is_reported(settings: Platfor
         assemble((replace(RECEIVER, implementation=foreign, lifespan=None),), settings)
 
 
+class RashDesk(Receiver):
+    async def greeting(self) -> str:
+        return "hello"
+
+
+def test_an_implementation_that_takes_no_resources_is_reported(settings: PlatformSettings) -> None:
+    rash = cast("Any", RashDesk)
+    with pytest.raises(WiringError, match=r"receiver: RashDesk cannot be built as RashDesk\(resources\): write def __init__"):
+        assemble((replace(RECEIVER, implementation=rash, lifespan=None),), settings)
+
+
 def test_tables_that_no_migration_makes_are_reported(settings: PlatformSettings) -> None:
     metadata = sa.MetaData()
     sa.Table("letters", metadata, sa.Column("id", sa.Integer, primary_key=True))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,8 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         "number = 5\n"
     )
     (tmp_path / f"{module}_broken.py").write_text("import a_module_that_nobody_has\n")
+    (tmp_path / f"{module}_loose.py").write_text("from trenza import Value\n\nclass Parcel(Value):\n    stamps: list[str]\n")
+    (tmp_path / f"{module}_odd.py").write_text("len(5)\n")
     info = tmp_path / "acme-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -102,7 +105,8 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     (info / "entry_points.txt").write_text(
         "[trenza.services]\n"
         f"parcels = {module}:service\nnumber = {module}:number\nletters = {module}:service\nabsent = {module}:nothing\n"
-        f"broken = {module}_broken:service\nmaps = {module}:service\nscans = {module}:service\n"
+        f"broken = {module}_broken:service\nloose = {module}_loose:service\nodd = {module}_odd:service\n"
+        f"nofile = {module}_nofile:service\nmaps = {module}:service\nscans = {module}:service\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -123,7 +127,10 @@ def test_every_missing_piece_is_listed_in_one_error_with_the_command_that_instal
     said = str(refusal.value)
     assert "service 'maps' needs no-such-maps" in said
     assert "service 'scans' needs no-such-scans" in said
-    assert "no installed distribution has a service 'nowhere'; known: absent, broken, images, letters" in said
+    known = re.search(r"no installed distribution has a service 'nowhere'; known: (.+)", said)
+    assert known is not None
+    assert known[1].split(", ") == sorted(known[1].split(", "))
+    assert {"absent", "broken", "images", "letters"} <= set(known[1].split(", "))
     assert "pip install 'acme[maps,scans]'" in said
     assert len(refusal.value.problems) == 4
 
@@ -136,8 +143,16 @@ def test_every_missing_piece_is_listed_in_one_error_with_the_command_that_instal
         ("letters", "its contract says service='parcels'; give both the same name"),
         ("absent", "does not exist; correct its entry point"),
         ("broken", "No module named 'a_module_that_nobody_has'; install a_module_that_nobody_has"),
+        ("nofile", "No module named 'acme_.*_nofile'; correct its entry point, or install its distribution again"),
+        ("loose", r"Parcel.stamps holds a list; .* \(use a tuple\) \(.*acme_.*_loose.py, line 3\)"),
     ],
 )
 def test_an_entry_point_that_is_wrong_is_explained(name: str, said: str) -> None:
     with pytest.raises(DeploymentError, match=said):
         load_services((name,))
+
+
+@pytest.mark.usefixtures("distribution")
+def test_a_defect_of_a_service_shows_where_it_is() -> None:
+    with pytest.raises(TypeError, match="object of type 'int' has no len"):
+        load_services(("odd",))

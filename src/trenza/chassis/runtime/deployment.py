@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from importlib.resources import files
 from pathlib import Path
+from traceback import extract_tb, walk_tb
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -181,7 +182,14 @@ def _load(entry: EntryPoint) -> Service:
     except ImportError as error:
         absent = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
         remedy = f"; install {absent}" if absent not in ("", entry.module.partition(".")[0]) else ""
+        if error.name == entry.module:
+            remedy = "; correct its entry point, or install its distribution again"
         raise DeploymentError("", (f"service {entry.name!r} ({entry.value}) cannot be imported: {error}{remedy}",)) from error
+    except TypeError as error:
+        place = _declared_at(error)
+        if place is None:
+            raise
+        raise DeploymentError("", (f"service {entry.name!r} ({entry.value}) cannot be imported: {error} ({place})",)) from error
     except AttributeError:
         raise DeploymentError("", (f"service {entry.name!r}: {entry.value} does not exist; correct its entry point",)) from None
     if not isinstance(service, Service):
@@ -191,6 +199,17 @@ def _load(entry: EntryPoint) -> Service:
         remedy = "give both the same name"
         raise DeploymentError("", (f"service {entry.name!r}: its contract says service={service.name!r}; {remedy}",))
     return service
+
+
+def _declared_at(error: TypeError) -> str | None:
+    """Where the author declared what the chassis refuses (a contract, a value, a handler); None for any other error."""
+    frames = [frame for frame, _line in walk_tb(error.__traceback__)]
+    names = [str(frame.f_globals.get("__name__", "")) for frame in frames]
+    if not names[-1].startswith("trenza.chassis."):
+        return None
+    inside = ("trenza.chassis.", "pydantic.", "abc", "importlib.")
+    own = [step for step, name in zip(extract_tb(error.__traceback__), names, strict=True) if not name.startswith(inside)]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
 
 
 def _missing_packages(dist: Distribution | None, extra: str) -> tuple[str, ...]:

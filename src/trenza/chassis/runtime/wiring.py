@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 from fastapi.routing import iter_route_contexts
@@ -70,10 +71,15 @@ def _lies_in(path: str, owned: str) -> bool:
 
 
 def _implementation(service: Service) -> Iterator[str]:
-    """A class that does not implement the contract; what a function builds is not known before it is called."""
+    """What does not implement the contract; what a function builds is not known before it is called."""
     kind, contract = service.implementation, service.contract
     if not isinstance(kind, type):
         return
+    try:
+        signature(kind).bind(None)
+    except TypeError:
+        remedy = "write def __init__(self, resources: Resources[…]) -> None"
+        yield f"{service.name}: {kind.__name__} cannot be built as {kind.__name__}(resources): {remedy}"
     if not issubclass(kind, contract):
         remedy = f"write class {kind.__name__}({contract.__name__})"
         yield f"{service.name}: {kind.__name__} does not implement {contract.__name__}: {remedy}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,7 +42,12 @@ class Mounted:
     async def running(self) -> AsyncIterator[None]:
         """Run the application's lifespan around the block. Servers do so for the outermost application only."""
         app = self.declared.app
-        async with app.router.lifespan_context(app) as state:
+        async with AsyncExitStack() as stack:
+            try:
+                state = await stack.enter_async_context(app.router.lifespan_context(app))
+            except Exception as error:
+                error.add_note(f"{self.service}: the lifespan of the application mounted at {self.prefix} did not start")
+                raise
             self._state = dict(state or {})
             try:
                 yield
