@@ -1,4 +1,4 @@
-"""Servers for tests, started when first asked for: a real PostgreSQL with fresh databases on demand, and a real S3 server."""
+"""Real servers for tests, started when first asked for: a PostgreSQL with fresh databases on demand, an S3 with a bucket."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ from obstore.store import S3Store
 from trenza.chassis.data import Database
 from trenza.chassis.data.migrations import upgrade
 from trenza.chassis.testing.clock import ManualClock
+
+ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
+START_SECONDS = 60.0
+GRPC_DISTANCE = 10_000
+"""SeaweedFS listens for gRPC this far above each of its ports; both must lie below the ephemeral range, which begins at 32768."""
 
 
 class PostgresServer:
@@ -78,58 +83,6 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server and delete its files."""
         self._server.cleanup()
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """The PostgreSQL of this test process."""
-    # Not below pytest's own folder: the path of a unix socket may have 107 characters only.
-    with tempfile.TemporaryDirectory(prefix="trenza-pg-") as folder:
-        server = PostgresServer(Path(folder))
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a fresh PostgreSQL database."""
-    name = postgres_server.create_database()
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """The URL of a fresh SQLite database."""
-    return f"sqlite+aiosqlite:///{tmp_path / 'test.sqlite3'}"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a fresh database; the test runs once on each kind."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A fresh database that holds the chassis' own tables; the test runs once on each kind."""
-    database = Database(database_url, schema="test")
-    await upgrade(database, None)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that only the test moves."""
-    return ManualClock()
-
-
-ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
-START_SECONDS = 60.0
-GRPC_DISTANCE = 10_000
-"""SeaweedFS listens for gRPC this far above each of its ports; both must lie below the ephemeral range, which begins at 32768."""
 
 
 class S3Server:
@@ -218,8 +171,54 @@ def is_free(port: int) -> bool:
 
 
 @pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The PostgreSQL of this test process."""
+    # Not below pytest's own folder: the path of a unix socket may have 107 characters only.
+    with tempfile.TemporaryDirectory(prefix="trenza-pg-") as folder:
+        server = PostgresServer(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a fresh SQLite database."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'test.sqlite3'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database; the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """The server of this test process."""
     server = S3Server(tmp_path_factory.mktemp("seaweedfs"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh database that holds the chassis' own tables; the test runs once on each kind."""
+    database = Database(database_url, schema="test")
+    await upgrade(database, None)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that only the test moves."""
+    return ManualClock()

@@ -145,11 +145,25 @@ class Installation:
             return Counter(orjson.loads(body)["data"]["photo_id"] for body in bodies)
 
     async def prove_whole(self) -> None:
+        """Start the server twice more, and fail the test unless everything that was acknowledged took effect, once.
+
+        Beyond what `prove_effects` says: after the sweeps there is no object without a record, no record without its objects,
+        and nothing in the spool.
+        """
+        photos = await self.prove_effects()
+        await self._age()
+        async with self.serving() as server:
+            await self._swept()
+            assert await server.stop() == 0
+        stored = {path.relative_to(self.seen / "blobs").as_posix() for path in files(self.seen / "blobs")}
+        assert stored == {key for photo in photos for key in keys_of(photo)}
+        assert files(self.seen / "spool") == []
+
+    async def prove_effects(self) -> list[dict[str, Any]]:
         """Start the server once more, and fail the test unless everything that was acknowledged took effect, once.
 
         Every photo completes, its versions and its original can be read; no two are of the same bytes; it was announced once and
-        called back about as one event; no message waits or is a dead letter. After the sweeps there is no object without a
-        record, no record without its objects, and nothing in the spool.
+        called back about as one event; no message waits or is a dead letter. Returns all photos.
         """
         async with self.serving() as server, self.client(server) as client:
             photos = await self.completed(client)
@@ -164,14 +178,7 @@ class Installation:
         assert await self.announcements() == {photo["id"]: 1 for photo in photos}
         assert all(len(events) == 1 for events in self.receiver.told.values()), self.receiver.told
         assert set(self.receiver.told) == {photo["id"] for photo in photos}
-        await self._age()
-        async with self.serving() as server:
-            await self._swept()
-            assert await server.stop() == 0
-        stored = {path.relative_to(self.seen / "blobs").as_posix() for path in files(self.seen / "blobs")}
-        names = {"original", *VERSIONS}
-        assert stored == {f"photos/{UPID}/{photo['id']}/{name}.jpg" for photo in photos for name in names}
-        assert files(self.seen / "spool") == []
+        return photos
 
     async def inbox_states(self, message_type: str | None = None) -> list[str]:
         """The states of all messages in the service's inbox, or of those of one type."""
@@ -227,6 +234,11 @@ async def prove_readable(client: httpx.AsyncClient, photo: dict[str, Any]) -> No
         assert body.startswith(b"\xff\xd8")
         assert body.endswith(b"\xff\xd9")
         assert len(body) == photo["versions"][version]["bytes"]
+
+
+def keys_of(photo: dict[str, Any]) -> set[str]:
+    """The keys of the objects that a completed photo must have."""
+    return {f"photos/{UPID}/{photo['id']}/{name}.jpg" for name in ("original", *VERSIONS)}
 
 
 def files(folder: Path) -> list[Path]:
