@@ -205,6 +205,7 @@ async def test_a_narrow_terminal_shows_every_id_whole_and_what_went_wrong_below(
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out).splitlines()]
     assert code == 1
     assert max(map(len, lines)) <= 80
-    assert UUID(next(line for line in lines if " completed " in line).split(" completed ")[1].split()[0])
+    row = next(line for line in lines if " completed " in line)
+    assert UUID(row.split(" completed ")[1].split()[0]).version == 7
     below = "\n".join(lines).partition("texto.jpg: ")[2]
     assert "it is a text, not an image" in " ".join(below.split())
