@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -189,3 +190,22 @@ async def test_no_upload_is_lost_when_the_server_drains_under_load(
                 assert photo["status"] in ("queued", "processing")
                 await asyncio.sleep(0.1)
             assert len(photo["versions"]) == 4
+
+
+async def test_a_narrow_terminal_shows_every_id_whole_and_what_went_wrong_below(
+    trenza: Trenza, server: ServerProcess, make_photo: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "texto.jpg"
+    text.write_text("no picture")
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    photo = make_photo("una fotografía de la obra con un nombre muy largo.jpg")
+    common = ("--url", server.url, "--data-dir", server.data_dir)
+    code, out, _ = await run(trenza, "photos", "put", photo, text, "--upid", "UP-1", *common)
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out).splitlines()]
+    assert code == 1
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if " completed " in line)
+    assert UUID(row.split(" completed ")[1].split()[0]).version == 7
+    below = "\n".join(lines).partition("texto.jpg: ")[2]
+    assert "it is a text, not an image" in " ".join(below.split())

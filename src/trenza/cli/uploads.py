@@ -25,6 +25,10 @@ __all__ = ["check_files", "upload_all"]
 
 POLL_SECONDS = 0.5
 UNFINISHED = {"queued", "processing"}
+_WIDE = 120
+"""Columns of a terminal that has room for the names of the versions."""
+_NARROWEST_NAME = 8
+_WIDTHS = {"STATUS": 9, "ID": 36}
 
 
 @dataclass
@@ -140,16 +144,26 @@ def _followed(client: ApiClient, photo: dict[str, Any], *, until: float) -> dict
 
 
 def _print_table(outcomes: list[_Outcome]) -> None:
-    """The result on standard output; plain columns when that is no terminal."""
+    """The result on standard output; plain columns when that is no terminal.
+
+    In a terminal no file, state or id is ever cut short: what went wrong stands in lines of its own below, and a narrow one does
+    without the names of the versions.
+    """
+    console = Console()
+    below = console.is_terminal
     table = Table(box=None, pad_edge=False)
-    for heading in ("FILE", "STATUS", "ID"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("FILE", overflow="fold", min_width=_NARROWEST_NAME, no_wrap=not below)
+    for heading in ("STATUS", "ID"):
+        table.add_column(heading, no_wrap=True, min_width=_WIDTHS[heading] if below else None)
     table.add_column("SIZE", justify="right", no_wrap=True)
     table.add_column("TIME", justify="right", no_wrap=True)
-    table.add_column("VERSIONS", no_wrap=True)
+    with_versions = not below or console.width >= _WIDE
+    if with_versions:
+        table.add_column("VERSIONS", no_wrap=True)
     for outcome in outcomes:
         colour = "red" if outcome.failed else "yellow" if outcome.status in UNFINISHED else "green"
-        said = escape(outcome.problem) if outcome.problem else " ".join(outcome.photo.get("versions") or ())
+        versions = " ".join(outcome.photo.get("versions") or ())
+        said = versions if below or not outcome.problem else escape(outcome.problem)
         size = f"{outcome.file.stat().st_size / 1024:,.0f} KB"
         table.add_row(
             escape(outcome.file.name),
@@ -157,6 +171,9 @@ def _print_table(outcomes: list[_Outcome]) -> None:
             str(outcome.photo.get("id", "-")),
             size,
             f"{outcome.seconds:.2f} s",
-            said,
+            *([said] if with_versions else ()),
         )
     print_grid(table)
+    for outcome in outcomes if below else ():
+        if outcome.problem:
+            console.print(f"[red]{escape(outcome.file.name)}[/red]: {escape(outcome.problem)}", highlight=False)

@@ -46,11 +46,11 @@ def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
         _never_stored(response, status=503 if report.status == "unhealthy" else 200)
         return {"status": report.status, "checks": {check.name: _word(check) for check in report.checks}}
 
-    _probe(router, "/health/live", live)
-    _probe(router, "/health/ready", ready, may_be_503=True)
-    _probe(router, "/health", summary, may_be_503=True)
+    _probe(router, "/health/live", live, "Whether the process answers")
+    _probe(router, "/health/ready", ready, "Whether work can be accepted", may_be_503=True)
+    _probe(router, "/health", summary, "The state of every check", may_be_503=True)
 
-    @router.get("/health/status", dependencies=[_OPERATORS])
+    @router.get("/health/status", dependencies=[_OPERATORS], summary="The checks, with reasons and durations")
     async def status(response: Response) -> dict[str, Any]:
         """Tell all that is known, with the reasons and how long each check took."""
         report = await health.report()
@@ -84,12 +84,14 @@ def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
     return router
 
 
-def _probe(router: APIRouter, path: str, answer: Callable[..., Awaitable[dict[str, Any]]], *, may_be_503: bool = False) -> None:
+def _probe(
+    router: APIRouter, path: str, answer: Callable[..., Awaitable[dict[str, Any]]], title: str, *, may_be_503: bool = False
+) -> None:
     """GET, and HEAD for the probes that use it. Two routes, because one operation id cannot stand for both in OpenAPI."""
     responses: dict[int | str, dict[str, Any]] = {}
     if may_be_503:
         responses[503] = {"description": "The same, when it is not so.", "content": {"application/json": {"schema": _OBJECT}}}
-    router.add_api_route(path, answer, methods=["GET"], dependencies=[_PROBED], responses=responses)
+    router.add_api_route(path, answer, methods=["GET"], dependencies=[_PROBED], summary=title, responses=responses)
     router.add_api_route(path, answer, methods=["HEAD"], dependencies=[_PROBED], include_in_schema=False)
 
 

@@ -53,6 +53,10 @@ class FunctionOrder(DetailsOrder):
     )
 
 
+_SCHEMA = FunctionOrder.model_json_schema(ref_template="#/components/schemas/{model}")
+_SCHEMA.pop("$defs", None)  # FastAPI finds these in the direct upload's order, and puts them where the references look
+
+
 @router.post(
     "/",
     status_code=201,
@@ -66,7 +70,7 @@ class FunctionOrder(DetailsOrder):
     },
     openapi_extra={
         "parameters": [IDEMPOTENCY_KEY, PREFER_WAIT],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": FunctionOrder.model_json_schema()}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}},
     },
 )
 async def process_photo(request: Request, photos: Service, caller: Editor) -> Response:
