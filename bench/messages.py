@@ -65,7 +65,9 @@ SUBJECTS = (
     Subject("Trenza, tasks, finish()", "trenza", "postgres", kind="finish", tables=True, promises=_OURS),
     Subject("Trenza, tasks with keys", "trenza", "postgres", kind="keyed", batches=True, tables=True, promises=_OURS),
     Subject("Trenza, events", "trenza", "postgres", kind="events", batches=True, tables=True, promises=_OURS, here=True),
-    Subject("Procrastinate", "procrastinate", "postgres", "postgresql", batches=True, tables=True, promises=("late", "no", "locks")),
+    Subject(
+        "Procrastinate", "procrastinate", "postgres", "postgresql", batches=True, tables=True, promises=("late", "no", "locks")
+    ),
     Subject("Taskiq, taskiq-postgres", "taskiq", "postgres", "postgresql"),
     Subject("Dramatiq, dramatiq-pg", "dramatiq", "postgres", "postgresql", tables=True),
     Subject("Celery, SQLAlchemy", "celery", "postgres", "sqla+postgresql+psycopg2"),

@@ -48,7 +48,15 @@ def _job(source: Path, folder: Path, *, fast: bool) -> RenderJob:
         processor_seconds=60,
         fast=fast,
         outputs=[
-            JobOutput(path=str(folder / f"{name}.jpg"), width=box, height=box, fit=fit, media_type="image/jpeg", quality=quality, progressive=True)
+            JobOutput(
+                path=str(folder / f"{name}.jpg"),
+                width=box,
+                height=box,
+                fit=fit,
+                media_type="image/jpeg",
+                quality=quality,
+                progressive=True,
+            )
             for name, box, fit, quality in PRESETS
         ],
     )

@@ -25,9 +25,8 @@ def _broker(options: Namespace) -> dramatiq.Broker:
 def _main(options: Namespace) -> None:
     logging.disable(logging.INFO)
     if options.action == "prepare":
-        from dramatiq_pg.schema import generate_init_sql  # noqa: PLC0415
-
         import psycopg2  # noqa: PLC0415
+        from dramatiq_pg.schema import generate_init_sql  # noqa: PLC0415
 
         with psycopg2.connect(options.url) as connection, connection.cursor() as cursor:
             cursor.execute(generate_init_sql())

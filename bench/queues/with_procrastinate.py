@@ -33,9 +33,7 @@ async def _main(options: Namespace) -> None:
             case "send":
                 await send_async(options, send)
             case "work":
-                worker = asyncio.create_task(
-                    app.run_worker_async(concurrency=options.concurrency, install_signal_handlers=False)
-                )
+                worker = asyncio.create_task(app.run_worker_async(concurrency=options.concurrency, install_signal_handlers=False))
                 await asyncio.sleep(1)
                 say("ready")
                 await tally.wait()
