@@ -69,9 +69,7 @@ def same_everywhere(progressive: bytes, baseline: bytes) -> None:
     """Both say the same, to two decoders, neither of which has anything to warn of."""
     assert Image.open(io.BytesIO(progressive)).info.get("progressive")
     assert pixels(progressive) == pixels(baseline)
-    theirs = [
-        pyvips.Image.new_from_buffer(file, "", fail_on="warning").write_to_memory() for file in (progressive, baseline)
-    ]
+    theirs = [pyvips.Image.new_from_buffer(file, "", fail_on="warning").write_to_memory() for file in (progressive, baseline)]
     assert theirs[0] == theirs[1]
 
 

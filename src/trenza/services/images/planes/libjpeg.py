@@ -112,9 +112,7 @@ class LibJpeg:
             self._refuse_warnings()
             return buffer, planes
 
-    def encode(
-        self, planes: Sequence[Samples], width: int, height: int, quality: int, *, progressive: bool = True
-    ) -> bytes:
+    def encode(self, planes: Sequence[Samples], width: int, height: int, quality: int, *, progressive: bool = True) -> bytes:
         """A 4:2:0 JPEG. Rows of the planes are padded to a multiple of 8; colours have half the rows, rounded up."""
         library, info = self._library, Compress()
         output, length = c_void_p(), c_ulong()

@@ -99,9 +99,7 @@ def _resizer() -> Resizer:
     return Resizer()
 
 
-def _resample(
-    plane: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float], how: ResizeAlg
-) -> Image.Image:
+def _resample(plane: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float], how: ResizeAlg) -> Image.Image:
     """A box of a plane at a new size. What lies beyond the plane repeats its edge."""
     left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
     beyond = tuple(math.ceil(max(0.0, by - _ROUNDING)) for by in (-left, -top, right - plane.width, bottom - plane.height))

@@ -59,7 +59,11 @@ _COMMON: Final[list[Any]] = [
     ("err", POINTER(Errors)), ("_mem", c_void_p), ("_progress", c_void_p), ("_client", c_void_p), ("_is_decompressor", c_int),
     ("_state", c_int), ("_stream", c_void_p), ("image_width", c_uint), ("image_height", c_uint),
 ]  # fmt: skip
-_TABLES: Final[list[Any]] = [("_quantisation", c_void_p * 4), ("dc_tables", POINTER(HuffmanTable) * 4), ("ac_tables", POINTER(HuffmanTable) * 4)]
+_TABLES: Final[list[Any]] = [
+    ("_quantisation", c_void_p * 4),
+    ("dc_tables", POINTER(HuffmanTable) * 4),
+    ("ac_tables", POINTER(HuffmanTable) * 4),
+]
 
 
 class Decompress(ctypes.Structure):

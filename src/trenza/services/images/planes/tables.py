@@ -28,15 +28,11 @@ class CodeTable(NamedTuple):
 
 DC_LUMA: Final = CodeTable(
     (0, 0, 7, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0),
-    bytes.fromhex(
-        "030402050100060708090b0a"
-    ),
+    bytes.fromhex("030402050100060708090b0a"),
 )
 DC_COLOUR: Final = CodeTable(
     (0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0),
-    bytes.fromhex(
-        "0001020304050607080b0a09"
-    ),
+    bytes.fromhex("0001020304050607080b0a09"),
 )
 AC_LUMA: Final = CodeTable(
     (0, 2, 1, 3, 3, 2, 4, 2, 6, 5, 6, 4, 5, 4, 6, 123),
