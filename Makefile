@@ -42,6 +42,9 @@ format: $(STAMP) ## Reformat the code and apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+simulate: $(STAMP) ## Simulate the message layer under faults (SEEDS=10000; SEED=7 replays one)
+	$(BIN)/python -m trenza.chassis.testing.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
+
 bench: $(STAMP) ## Run the benchmarks; each prints a table of ratios
 	$(BIN)/python -m bench
 

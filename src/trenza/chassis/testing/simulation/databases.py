@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trenza.chassis.data import Database
+from trenza.chassis.data.connections import KeptConnections
 from trenza.chassis.data.sqlite_connection import BUSY_SECONDS, SqliteConnection
 from trenza.chassis.testing.simulation.process import SimulatedProcess, Stopped, here
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 _LONGEST_BUSY_PAUSE = 0.05
 _LONGEST_STATEMENT = 0.2
+_READERS = 2
 
 
 def _unchanged(statement: str) -> str:
@@ -151,10 +153,8 @@ class SimulatedDatabase(Database):
 
     def __init__(self, path: Path, *, schema: str) -> None:
         super().__init__(f"sqlite+aiosqlite:///{path}", schema=schema, sqlite_connection=SimulatedConnection)
-        self.path = path
 
-    def forget(self) -> None:
-        """Begin anew, without the connections and waiting tasks of the process that had it before."""
-        self._background = set()
-        for engine in (self._writer, self._reader):
-            engine.sync_engine.dispose(close=False)
+    def renew(self) -> None:
+        """Be ready for another process, on another event loop perhaps."""
+        self._writer = KeptConnections(self._writer.engine, 1)
+        self._reader = KeptConnections(self._reader.engine, _READERS)

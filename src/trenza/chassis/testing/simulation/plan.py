@@ -57,6 +57,8 @@ class Plan:
     slow: float
     """Probability that a database statement is delayed."""
     steps: tuple[Step, ...]
+    older: int | None = None
+    """The machine that runs an earlier release until everything is repaired: one in which billing handles nothing yet."""
 
 
 def draw_plan(chance: random.Random) -> Plan:
@@ -74,6 +76,7 @@ def draw_plan(chance: random.Random) -> Plan:
         trouble=chance.choice((0.0, 0.1, 0.3)) if broker else 0.0,
         slow=chance.choice((0.02, 0.2)),
         steps=tuple(sorted(steps, key=lambda step: step.at)),
+        older=chance.randrange(count) if broker and count > 1 and chance.random() < 0.15 else None,  # noqa: PLR2004 - a rollout
     )
 
 

@@ -7,10 +7,12 @@ import gc
 import hashlib
 import random
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from trenza.chassis.failpoints import watching
@@ -27,12 +29,22 @@ from trenza.chassis.testing.simulation.world import World
 if TYPE_CHECKING:
     from trenza.chassis.failpoints import Failpoint
 
-__all__ = ["Finding", "Rules", "Simulation"]
+__all__ = ["Finding", "Rules", "Simulation", "folder_in_memory"]
 
 _MACHINES = 3
 _SETTLE_SECONDS = 400.0
 _LOOK_SECONDS = 0.5
 _UNBLOCK_SECONDS = 10.0
+
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a fresh folder in it, of our own
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder for the block whose files never wait for a disk, where the system has such a place."""
+    with TemporaryDirectory(prefix="trenza-simulation-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def _unchanged(statement: str) -> str:
@@ -63,6 +75,10 @@ class Finding:
     history: tuple[str, ...] = field(repr=False)
     reached: frozenset[Failpoint] = field(repr=False)
     virtual_seconds: float = 0.0
+
+    def brief(self) -> Finding:
+        """Without the history."""
+        return replace(self, history=())
 
     @property
     def fingerprint(self) -> str:
@@ -115,7 +131,9 @@ class Simulation:
         finally:
             gc.enable()
             use_disk(None)
-        problems = dict.fromkeys([*world.problems, *problems_of(self._ledgers, cancelled=world.cancelled, skewed=world.skewed)])
+        problems = dict.fromkeys(
+            [*world.problems, *problems_of(self._ledgers, cancelled=world.cancelled, rollout=plan.older is not None)]
+        )
         return Finding(
             seed=seed,
             problems=tuple(problems),

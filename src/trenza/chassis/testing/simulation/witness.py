@@ -1,4 +1,4 @@
-"""Tables and triggers beside the message tables that note effects, and breaches of a rule in the transaction that commits them."""
+"""Tables and triggers beside the message tables that note effects, and each breach of a rule together with what commits it."""
 
 from __future__ import annotations
 

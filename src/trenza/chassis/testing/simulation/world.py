@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.messages import LocalTransport, Messages
 from trenza.chassis.settings import PlatformSettings
+from trenza.chassis.testing.simulation.clients import cancel_one, discard_blocking, produce, redrive_all
 from trenza.chassis.testing.simulation.machine import Machine
 from trenza.chassis.testing.simulation.process import SimulatedProcess, here
 from trenza.chassis.testing.simulation.transport import Broker, Wire
-from trenza.chassis.testing.simulation.workload import HANDLERS, SCHEDULES, handler_of, state_fact
+from trenza.chassis.testing.simulation.workload import HANDLERS, SCHEDULES, handler_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from trenza.chassis.failpoints import Failpoint
-    from trenza.chassis.messages.definitions import Delivery
+    from trenza.chassis.messages.definitions import Delivery, Handler
     from trenza.chassis.testing.simulation.databases import SimulatedDatabase
     from trenza.chassis.testing.simulation.plan import Plan, Step
 
@@ -28,11 +29,6 @@ __all__ = ["World"]
 
 _RESTART_SECONDS = (0.05, 1.0, 5.0, 20.0)
 _DRAIN_SECONDS = 5.0
-_LEASE_SECONDS = 30.0
-
-
-class Aborted(Exception):
-    """A producer changes its mind."""
 
 
 class World:
@@ -45,8 +41,6 @@ class World:
         self.history: list[tuple[float, str, str]] = []
         self.problems: list[str] = []
         self.reached: set[Failpoint] = set()
-        self.skewed = False
-        """Whether a clock was off by more than half a lease, so that living holders may have lost theirs."""
         self.cancelled: set[UUID] = set()
         self.settling = False
         self._ended = False
@@ -105,9 +99,9 @@ class World:
     async def _boot(self, machine: Machine, process: SimulatedProcess) -> None:
         messages = {}
         for name, database in machine.databases.items():
-            database.forget()
+            database.renew()
             messages[name] = database.messages = self._messages(
-                database, name, HANDLERS[name], SCHEDULES[name], process.clock, self._settings
+                database, name, self._handlers(machine, name), SCHEDULES[name], process.clock, self._settings
             )
         if self._broker is None:
             LocalTransport().connect(*messages.values())
@@ -124,6 +118,11 @@ class World:
             return
         machine.messages = messages
 
+    def _handlers(self, machine: Machine, service: str) -> tuple[Handler, ...]:
+        """The handlers of a service in the release that a machine runs."""
+        older = machine.number == self.plan.older and not self.settling
+        return () if older and service == "billing" else HANDLERS[service]
+
     def _stopped(self, machine: Machine, process: SimulatedProcess, why: str) -> None:
         self.note(process.name, f"stops {why}")
         if self._ended:
@@ -132,9 +131,15 @@ class World:
         self._errand(self._restart(machine, process, pause))
 
     async def _restart(self, machine: Machine, process: SimulatedProcess, pause: float) -> None:
-        await process.buried()
+        await self._bury(machine, process)
         await asyncio.sleep(pause)
         self._start(machine)
+
+    async def _bury(self, machine: Machine, process: SimulatedProcess) -> None:
+        """Clear away what remains of a process; its connections were closed when it stopped."""
+        await process.buried()
+        for database in machine.databases.values():
+            await process.spawn(database.close())
 
     def _errand(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Let something happen beside the plan, in the world outside of any process."""
@@ -164,24 +169,12 @@ class World:
     def send(self, machine: Machine, process: SimulatedProcess, step: Step) -> None:
         """A unit of work writes some business rows and sends messages."""
         if "orders" in machine.messages:
-            self._client(process, self._produce(machine.databases["orders"], step, abort=False))
+            self._client(process, produce(machine.databases["orders"], step.sends, self.note, abort=False))
 
     def abort(self, machine: Machine, process: SimulatedProcess, step: Step) -> None:
         """A unit of work does so and then raises."""
         if "orders" in machine.messages:
-            self._client(process, self._produce(machine.databases["orders"], step, abort=True))
-
-    async def _produce(self, database: SimulatedDatabase, step: Step, *, abort: bool) -> None:
-        try:
-            async with database.work() as work:
-                for send in step.sends:
-                    await state_fact(work, send.message, **send.options)
-                if abort:
-                    raise Aborted  # noqa: TRY301 - within the unit of work is where it has to be raised
-        except (Aborted, DatabaseUnavailable) as error:
-            self.note("producer", f"{type(error).__name__}")
-        else:
-            self.note("producer", f"sent {[send.message.number for send in step.sends]}")
+            self._client(process, produce(machine.databases["orders"], step.sends, self.note, abort=True))
 
     def crash(self, _machine: Machine, process: SimulatedProcess, _step: Step) -> None:
         """The process is killed now."""
@@ -202,7 +195,6 @@ class World:
     def move_clock(self, machine: Machine, _process: SimulatedProcess, step: Step) -> None:
         """The machine's clock jumps."""
         machine.clock.move(machine.clock.offset + step.amount)
-        self.skewed = self.skewed or abs(machine.clock.offset) > _LEASE_SECONDS / 2
         for messages in machine.messages.values():
             messages.wake()
 
@@ -229,28 +221,11 @@ class World:
     def cancel(self, machine: Machine, process: SimulatedProcess, _step: Step) -> None:
         """Somebody cancels a task of orders."""
         if "orders" in machine.messages:
-            self._client(process, self._cancel_one(machine.messages["orders"]))
-
-    async def _cancel_one(self, orders: Messages) -> None:
-        try:
-            tasks = [task for task in (await orders.list()).tasks if not task.ended]
-            if tasks:
-                chosen = self._chance.choice(tasks).id
-                self.cancelled.add(chosen)
-                await orders.cancel(chosen)
-        except DatabaseUnavailable:
-            return  # whoever asked sees so, and may ask again
+            self._client(process, cancel_one(machine.messages["orders"], self._chance, self.cancelled))
 
     def redrive(self, machine: Machine, process: SimulatedProcess, _step: Step) -> None:
         """An operator lets dead letters be handled again."""
-        self._client(process, self._redrive_all(machine))
-
-    async def _redrive_all(self, machine: Machine) -> None:
-        for messages in list(machine.messages.values()):
-            try:
-                await messages.dead_letters.redrive()
-            except DatabaseUnavailable:
-                return
+        self._client(process, redrive_all(list(machine.messages.values())))
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,6 +240,8 @@ class World:
             if machine.process is not None:
                 machine.process.doomed_at = machine.process.statements_left = None
                 machine.process.thaw()
+                if machine.number == self.plan.older:
+                    machine.process.stop("to be replaced by the next release")
             for messages in machine.messages.values():
                 messages.wake()
 
@@ -278,13 +255,7 @@ class World:
         """Let operators discard the dead letters that others of their key wait for."""
         for machine in self.machines:
             if machine.up and machine.process is not None:
-                self._client(machine.process, self._discard_blocking(machine))
-
-    async def _discard_blocking(self, machine: Machine) -> None:
-        for messages in list(machine.messages.values()):
-            letters = (await messages.dead_letters.list()).letters
-            if blocking := [letter.id for letter in letters if letter.blocks_key]:
-                await messages.dead_letters.discard(ids=blocking)
+                self._client(machine.process, discard_blocking(list(machine.messages.values())))
 
     async def end(self) -> None:
         """Drain every machine, and stop the world."""
@@ -292,8 +263,8 @@ class World:
         processes = [machine.process for machine in self.machines if machine.process is not None]
         drains = [p.spawn(self._drain(m, p, "at the end")) for m, p in zip(self.machines, processes, strict=True)]
         await asyncio.wait(drains)
-        for process in processes:
-            await process.buried()
+        for machine, process in zip(self.machines, processes, strict=True):
+            await self._bury(machine, process)
         for errand in list(self._errands):
             errand.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)

@@ -1,0 +1,25 @@
+"""Databases in memory for simulations, and silence: failures are what is simulated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from trenza.chassis.testing.simulation.simulation import folder_in_memory
+
+
+@pytest.fixture(autouse=True, scope="session")
+def silence() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with folder_in_memory() as folder:
+        yield folder
