@@ -96,6 +96,7 @@ async def test_a_server_that_dies_at_points(
     make_installation: MakeInstallation,
     make_photo: Callable[[], bytes],
     another_distribution: Path,
+    *,
     request: pytest.FixtureRequest,
     database: str,
     points: tuple[Failpoint, ...],
