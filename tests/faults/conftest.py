@@ -71,6 +71,8 @@ class Installation:
     receiver: Receiver
     acknowledged: dict[str, str] = field(default_factory=dict)
     """The SHA-256 of each upload that was acknowledged, by the photo's id."""
+    arguments: tuple[str, ...] = ()
+    """More of the server's command line."""
     launcher: tuple[str, ...] = ()
     """What starts the server, where it runs behind mounts of its own."""
     behind: Path = Path("/")
@@ -89,7 +91,9 @@ class Installation:
     async def serving(self, more: Mapping[str, str] | None = None) -> AsyncIterator[ServerProcess]:
         """A server on this data, with these settings besides."""
         environment = {**self.environment, **(more or {})}
-        async with ServerProcess.running(self.data_dir, environment=environment, launcher=self.launcher) as server:
+        async with ServerProcess.running(
+            self.data_dir, *self.arguments, environment=environment, launcher=self.launcher
+        ) as server:
             yield server
 
     @asynccontextmanager
@@ -138,6 +142,12 @@ class Installation:
                 await asyncio.sleep(0.2)
         assert (await client.get("/health/ready")).status_code == (503 if checks else 200)
 
+    async def heard(self, service: str) -> Counter[str]:
+        """How often another service has handled that a photo was completed."""
+        done = sa.select(inbox.c.envelope).where(inbox.c.type == "photos.PhotoCompleted", inbox.c.state == "completed")
+        async with self._database(service) as database, database.read() as connection:
+            return Counter(orjson.loads(body)["data"]["photo_id"] for body in await connection.scalars(done))
+
     async def announcements(self) -> Counter[str]:
         """How often each photo was announced as completed, from the service's own outbox."""
         async with self._database() as database, database.read() as connection:
@@ -151,7 +161,7 @@ class Installation:
         and nothing in the spool.
         """
         photos = await self.prove_effects()
-        await self._age()
+        await self.age()
         async with self.serving() as server:
             await self._swept()
             assert await server.stop() == 0
@@ -172,7 +182,7 @@ class Installation:
             for photo in photos:
                 await prove_readable(client, photo)
             async with asyncio.timeout(60):
-                while set(await self.inbox_states()) != {"completed"}:  # noqa: ASYNC110 - webhooks follow in another process
+                while set(await self.inbox_states()) - {"completed", "cancelled", "discarded"}:  # noqa: ASYNC110 - webhooks follow in another process
                     await asyncio.sleep(0.2)
             assert await server.stop() == 0
         assert await self.announcements() == {photo["id"]: 1 for photo in photos}
@@ -186,7 +196,7 @@ class Installation:
         async with self._database() as database, database.read() as connection:
             return list(await connection.scalars(sa.select(inbox.c.state).where(chosen)))
 
-    async def _age(self) -> None:
+    async def age(self) -> None:
         """Let two days pass: for the files, and for the schedule of the orphan sweep, which then is made up for at the start."""
         then = time.time() - DAYS.total_seconds()
         for path in (*files(self.seen / "blobs"), *files(self.seen / "spool")):
@@ -195,16 +205,22 @@ class Installation:
         async with self._database() as database, database.work() as work:
             assert (await work.execute(late)).rowcount == 1
 
+    async def orphan_messages(self) -> int:
+        """Let what waits be as if it had come before a release that handles it; returns how many messages that are."""
+        unknown = sa.update(inbox).where(inbox.c.state == "waiting").values(consumer="")
+        async with self._database() as database, database.work() as work:
+            return (await work.execute(unknown)).rowcount
+
     async def _swept(self) -> None:
         """Wait until the orphan sweep has run."""
         async with asyncio.timeout(60):
             while (sweeps := await self.inbox_states("photos.SweepOrphans")) != ["completed"]:
-                assert set(sweeps) <= {"waiting", "running"}
+                assert set(sweeps) <= {"waiting", "running", "completed"}
                 await asyncio.sleep(0.2)
 
     @asynccontextmanager
-    async def _database(self) -> AsyncIterator[Database]:
-        database = open_database("photos", database_url("photos", self.settings))
+    async def _database(self, service: str = "photos") -> AsyncIterator[Database]:
+        database = open_database(service, database_url(service, self.settings))
         try:
             yield database
         finally:

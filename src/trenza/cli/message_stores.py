@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from trenza.chassis.clock import SystemClock
+from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations
 from trenza.chassis.runtime.deployment import load_services, read_deployment
@@ -36,7 +37,10 @@ class Scope:
             raise UsageFailure(f"--service is {self.service!r}; those with messages: {', '.join(sorted(urls))}")
         wanted = [self.service] if self.service else list(urls)
         databases = {}
+        failing = ExitStack()
         try:
+            if settings.failpoint is not None:
+                failing.enter_context(killing_at(*parse_failpoint(settings.failpoint)))
             for name in wanted:
                 url = urls[name]
                 if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(Path(url.database or "").exists):
@@ -50,5 +54,6 @@ class Scope:
                 for name, database in databases.items()
             }
         finally:
+            failing.close()
             for database in databases.values():
                 await database.close()

@@ -7,7 +7,18 @@ import zlib
 from itertools import repeat
 from typing import Final
 
-__all__ = ["FAKES", "gif_bomb", "jpeg_of_many_scans", "jpeg_of_many_segments", "png_bomb", "png_of", "tiff_of"]
+__all__ = [
+    "FAKES",
+    "bmp_of",
+    "gif_bomb",
+    "jpeg_of_many_scans",
+    "jpeg_of_many_segments",
+    "jpeg_segment",
+    "png_bomb",
+    "png_chunk",
+    "png_of",
+    "tiff_of",
+]
 
 FAKES: Final[dict[str, bytes]] = {
     "text": b"This is a letter, not a photograph.\n" * 40,
@@ -24,14 +35,15 @@ FAKES: Final[dict[str, bytes]] = {
 """Content that is no image at all, by what it is."""
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG, with its length and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png_of(width: int, height: int, pixels: bytes) -> bytes:
+def png_of(width: int, height: int, pixels: bytes, *, interlace: int = 0) -> bytes:
     """A one-bit grey PNG whose header says ``width`` x ``height``, whatever the compressed ``pixels`` hold."""
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, interlace)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def png_bomb(width: int = 60_000, height: int = 60_000) -> bytes:
@@ -49,6 +61,17 @@ def gif_bomb(width: int = 65_535, height: int = 65_535) -> bytes:
     return b"GIF89a" + screen + frame + b"\x02\x02\x4c\x01\x00;"
 
 
+def bmp_of(width: int, height: int, pixels: bytes) -> bytes:
+    """A BMP of 24 bits a pixel whose header says ``width`` x ``height``, whatever ``pixels`` hold."""
+    head = struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54)
+    return head + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + pixels
+
+
+def jpeg_segment(marker: int, body: bytes) -> bytes:
+    """A segment of a JPEG, with its marker and length."""
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
 def jpeg_of_many_segments(jpeg: bytes, segments: int, *, payload: int = 65_533) -> bytes:
     """A JPEG with so many application segments put before its own, as extended XMP and depth maps are."""
     return jpeg[:2] + (b"\xff\xe2" + struct.pack(">H", payload + 2) + bytes(payload)) * segments + jpeg[2:]
@@ -56,22 +79,18 @@ def jpeg_of_many_segments(jpeg: bytes, segments: int, *, payload: int = 65_533) 
 
 def jpeg_of_many_scans(width: int, height: int, scans: int) -> bytes:
     """A grey progressive JPEG of a few bytes a scan; each makes a decoder go over all of its blocks."""
-
-    def segment(marker: int, body: bytes) -> bytes:
-        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-
     blocks = -(-width // 8) * -(-height // 8)
     runs = -(-blocks // (2**15 - 1))
     ends = int(("0" + "1" * 14) * runs + "1" * (-15 * runs % 8), 2).to_bytes((15 * runs + 7) // 8, "big")
     start = (
-        segment(0xDB, b"\0" + b"\1" * 64)
-        + segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
-        + segment(0xC4, b"\0\1" + bytes(16))
-        + segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")
-        + segment(0xDA, b"\1\1\0\0\0\x0d")
+        jpeg_segment(0xDB, b"\0" + b"\1" * 64)
+        + jpeg_segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
+        + jpeg_segment(0xC4, b"\0\1" + bytes(16))
+        + jpeg_segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")
+        + jpeg_segment(0xDA, b"\1\1\0\0\0\x0d")
         + bytes((blocks + 7) // 8)
     )
-    bands = (segment(0xDA, bytes([1, 1, 0, 1 + at % 63, 1 + at % 63, 0x0D])) for at in range(scans - 1))
+    bands = (jpeg_segment(0xDA, bytes([1, 1, 0, 1 + at % 63, 1 + at % 63, 0x0D])) for at in range(scans - 1))
     return b"\xff\xd8" + start + b"".join(band + ends.replace(b"\xff", b"\xff\0") for band in bands) + b"\xff\xd9"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-__all__ = ["ServerProcess", "free_port", "run_trenza"]
+__all__ = ["EndedEarly", "ServerProcess", "free_port", "run_trenza"]
 
 START_SECONDS = 45.0
 STOP_SECONDS = 45.0
@@ -46,6 +46,14 @@ async def run_trenza(*arguments: str, environment: Mapping[str, str] | None = No
     return process.returncode or 0, out.decode(), err.decode()
 
 
+class EndedEarly(RuntimeError):
+    """The server ended before it was ready, with this exit code (minus the number of the signal that ended it)."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(f"trenza up ended with {code}:\n{said}")
+        self.code = code
+
+
 class ServerProcess:
     """A server that has said that it is ready. Make it with `running`."""
 
@@ -68,7 +76,7 @@ class ServerProcess:
         """Start ``trenza up`` on a free port and wait until it is ready; stop it after the block, unless it has ended already.
 
         ``launcher`` is a program with its arguments that becomes the server, such as ``nsenter``, which runs it elsewhere.
-        Raises RuntimeError with what it said when it ends instead.
+        Raises `EndedEarly` with what it said when it ends instead.
         """
         port = free_port()
         log = data_dir.with_name(f"{data_dir.name}-{port}.log")
@@ -125,7 +133,7 @@ class ServerProcess:
             while True:
                 if self._process.returncode is not None:
                     said = await asyncio.to_thread(self.log.read_text, errors="replace")
-                    raise RuntimeError(f"trenza up ended with {self._process.returncode}:\n{said}")
+                    raise EndedEarly(self._process.returncode, said)
                 try:
                     if (await client.get("/health/ready")).is_success:
                         return
