@@ -1,7 +1,7 @@
 """``python -m bench.training.huffman FOLDER``: makes the code tables of ``planes/tables.py`` from the photographs in a folder.
 
-The tables in use came from the colour photographs that scikit-image and scikit-learn ship (astronaut, chelsea, coffee, motorcycle,
-rocket, china, flower), at the sizes and qualities below.
+The tables in use came from the colour photographs that scikit-image and scikit-learn ship (astronaut, chelsea, coffee,
+motorcycle, rocket, china, flower), at the sizes and qualities below.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def main() -> None:
                         counts[name][symbol] += round(1_000_000 * count / symbols.total())
     for name, symbols in counts.items():
         lengths = _code_lengths(symbols, DC_SYMBOLS if name.startswith("DC") else AC_SYMBOLS)
-        ordered = bytes(sorted(lengths, key=lambda symbol: (lengths[symbol], -symbols[symbol], symbol))).hex()
+        order: list[int] = sorted(lengths, key=lambda symbol: (lengths[symbol], -symbols[symbol], symbol))
+        ordered = bytes(order).hex()
         per_length = tuple(sum(length == at for length in lengths.values()) for at in range(1, _LONGEST + 1))
         print(f"{name.upper().replace(' ', '_')}: Final = CodeTable(\n    {per_length},\n    bytes.fromhex(")
         for at in range(0, len(ordered), _PER_LINE):

@@ -41,9 +41,10 @@ def code_tables(file: bytes) -> dict[int, set[int]]:
     """The symbols of each code table, by its class and number."""
     tables = {}
     for marker, segment in segments(file):
-        while marker == 0xC4 and segment:
-            end = 17 + sum(segment[1:17])
-            tables[segment[0]], segment = set(segment[17:end]), segment[end:]
+        rest = segment if marker == 0xC4 else b""
+        while rest:
+            end = 17 + sum(rest[1:17])
+            tables[rest[0]], rest = set(rest[17:end]), rest[end:]
     return tables
 
 

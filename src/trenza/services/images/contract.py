@@ -61,7 +61,7 @@ class Rendition(Value):
     media_type: OutputType = "image/jpeg"
     quality: int = Field(82, ge=1, le=100)
     progressive: bool = True
-    """Of a JPEG: it shows roughly before all of it has come. Baseline files take less time to make; the other types are neither."""
+    """Of a JPEG: it shows roughly before all of it has come. Baseline files take less time to make; other types are neither."""
 
 
 class RenderedImage(Value):

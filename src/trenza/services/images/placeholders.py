@@ -104,4 +104,5 @@ def _cosines(length: int, waves: int) -> list[list[float]]:
 
 
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    return sum(map(operator.mul, left, right))
+    total: float = sum(map(operator.mul, left, right))
+    return total

@@ -193,8 +193,11 @@ def _start_progressive(library: ctypes.CDLL, info: Compress) -> None:
     to write rather than to count.
     """
     for slots, slot, table in (
-        (info.dc_tables, 0, DC_LUMA), (info.dc_tables, 1, DC_COLOUR), (info.ac_tables, 0, AC_LUMA), (info.ac_tables, 1, AC_COLOUR),
-    ):  # fmt: skip
+        (info.dc_tables, 0, DC_LUMA),
+        (info.dc_tables, 1, DC_COLOUR),
+        (info.ac_tables, 0, AC_LUMA),
+        (info.ac_tables, 1, AC_COLOUR),
+    ):
         slots[slot].contents.lengths[:] = (0, *table.lengths)
         slots[slot].contents.symbols[: len(table.symbols)] = table.symbols
     info.scans, info.num_scans = _SCANS, _TOLD_SCANS

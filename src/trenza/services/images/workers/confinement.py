@@ -1,4 +1,4 @@
-"""What a worker process gives up before it touches a file: memory, processor time, priority, privileges, and life after its parent."""
+"""What a worker process gives up before it touches a file: memory, time, priority, privileges, and life after its parent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def limit_processor_time(seconds: int) -> None:
 def _step_back(niceness: int) -> None:
     """Let other processes go first by so many steps."""
     os.nice(niceness)
-    # A worker leads a session of its own. Where Linux weighs sessions (sched(7), autogroup), the nice value counts within one only.
+    # A worker leads a session of its own. Where Linux weighs sessions (sched(7), autogroup), the nice value counts in one only.
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(niceness))
 
