@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_ARGS ?=
 EXAMPLES := examples/inspections examples/site_diary
+SECONDS ?= 60
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,13 @@ test: $(STAMP) ## Run the tests (TEST_ARGS="-k photos" narrows them)
 
 faults: $(STAMP) ## Run the fault tests at full size (FAULTS_SEED=… replays the kills of one run)
 	FAULTS_PHOTOS=500 FAULTS_KILLS=10 FAULTS_POINTS=all $(BIN)/pytest -n 2 --dist loadgroup tests/faults $(TEST_ARGS)
+
+fuzz: $(STAMP) ## Fuzz the parsers of image headers (SECONDS=600; findings go to .fuzz)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4' \
+	  || echo "atheris does not install on this Python; hypothesis does it alone" >&2
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; \
+	  then $(BIN)/python tests/services/images/headers/fuzz_headers.py $(SECONDS) .fuzz; fi
+	FUZZ_EXAMPLES=50000 $(BIN)/pytest --timeout 3600 tests/services/images/headers/test_header_fuzz.py
 
 check: $(STAMP) ## Format, lint, types and import rules
 	$(BIN)/ruff format --check .
@@ -59,5 +67,5 @@ lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
 	  --upgrade --all-extras --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## Remove .venv and caches (never the data folder)
-	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .bench .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
