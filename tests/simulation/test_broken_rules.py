@@ -51,8 +51,8 @@ class HastyRelay(Relay):
 class HastyMessages(Messages):
     """Messages with a `HastyRelay`."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._relay = HastyRelay(self._outbox, self.service_name)
 
 

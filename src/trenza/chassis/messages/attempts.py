@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,17 +34,26 @@ StopReason = Literal["cancelled", "lost", "draining"]
 Outcome = Literal["completed", "retried", "failed", "postponed", "cancelled", "released", "lost"]
 
 logger = get_logger(__name__)
-_chance = random.SystemRandom().random
 
 
 class Attempts:
     """Makes an `Attempt` of each claimed message of one service."""
 
-    def __init__(self, database: Database, service: str, handlers: Handlers, clock: Clock, implementation: Any) -> None:
+    def __init__(
+        self,
+        database: Database,
+        service: str,
+        handlers: Handlers,
+        *,
+        clock: Clock,
+        chance: Callable[[], float],
+        implementation: Any,
+    ) -> None:
         self.database = database
         self.service = service
         self.handlers = handlers
         self.clock = clock
+        self.chance = chance
         self.implementation = implementation
         self.completions = Completions(database, clock)
 
@@ -171,7 +179,7 @@ class Attempt:
         if delivery.last_attempt:
             return await self._fail(Reason.EXHAUSTED, error, handler)
         now = self._its.clock.now()
-        due_at = now + timedelta(seconds=handler.backoff.seconds(self.claimed.attempt, _chance()))
+        due_at = now + timedelta(seconds=handler.backoff.seconds(self.claimed.attempt, self._its.chance()))
         return await self._record("retried", lambda work: endings.retry(work, self.claimed, now, due_at=due_at, error=error))
 
     async def _postpone(self, error: Postpone) -> Outcome:

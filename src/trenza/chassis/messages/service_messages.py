@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -52,7 +53,10 @@ class Messages:
         schedules: Sequence[Schedule],
         clock: Clock,
         settings: PlatformSettings,
+        *,
+        chance: Callable[[], float] = random.SystemRandom().random,
     ) -> None:
+        """``chance`` gives numbers from 0 to 1, evenly; simulations make it repeat itself."""
         self.service_name = service_name
         self.dead_letters = DeadLetters(database, clock)
         self._handlers = Handlers(handlers)
@@ -64,7 +68,13 @@ class Messages:
         self._outbox = Outbox(database, service_name, clock)
         self._board = Board(database, clock)
         self._worker = Worker(
-            database, service_name, self._handlers, clock, concurrency=settings.worker_concurrency, ended=self._board.changed
+            database,
+            service_name,
+            self._handlers,
+            clock,
+            concurrency=settings.worker_concurrency,
+            chance=chance,
+            ended=self._board.changed,
         )
         self._relay = Relay(self._outbox, service_name)
         self._scheduler = Scheduler(database, service_name, schedules, inbox=self._inbox, clock=clock, fired=self._worker.wake)

@@ -43,6 +43,7 @@ class Worker:
         clock: Clock,
         *,
         concurrency: int,
+        chance: Callable[[], float],
         ended: Callable[[UUID], None],
     ) -> None:
         self._database = database
@@ -50,6 +51,7 @@ class Worker:
         self._handlers = handlers
         self._clock = clock
         self._concurrency = concurrency
+        self._chance = chance
         self._ended = ended
         self._limits = {consumer: limit or concurrency for consumer, limit in handlers.concurrency.items()}
         self._claiming = Loop(self._turn, name="worker", service=service)
@@ -60,7 +62,14 @@ class Worker:
 
     def start(self, implementation: Any) -> None:
         """Begin to claim. Handlers get ``implementation`` as their first argument."""
-        self._attempts = Attempts(self._database, self._service, self._handlers, self._clock, implementation)
+        self._attempts = Attempts(
+            self._database,
+            self._service,
+            self._handlers,
+            clock=self._clock,
+            chance=self._chance,
+            implementation=implementation,
+        )
         if self._limits:
             self._claiming.start()
             self._beating.start()

@@ -83,8 +83,8 @@ def draw_plan(chance: random.Random) -> Plan:
 def _work(chance: random.Random, machines: int) -> list[Step]:
     numbers = iter(range(1, 1000))
     steps = []
-    for _ in range(chance.randint(2, 5)):
-        sends = tuple(_send(chance, next(numbers)) for _ in range(chance.randint(1, 3)))
+    for _ in range(chance.randint(1, 4)):
+        sends = tuple(_send(chance, next(numbers)) for _ in range(chance.randint(1, 2)))
         action = "abort" if chance.random() < 0.1 else "send"  # noqa: PLR2004
         steps.append(Step(chance.random() * _WORK_SECONDS, action, chance.randrange(machines), sends=sends))
     return steps
@@ -95,8 +95,8 @@ def _send(chance: random.Random, number: int) -> Send:
     if chance.random() < 0.5:  # noqa: PLR2004 - as many events as tasks
         return Send(Fact(number=number, key=key, conduct=conduct))
     options: dict[str, Any] = {}
-    if chance.random() < 0.3:  # noqa: PLR2004
-        options["unique_key"] = chance.choice(("x", "y"))
+    if chance.random() < 0.5:  # noqa: PLR2004
+        options["unique_key"] = "x"
     if chance.random() < 0.2:  # noqa: PLR2004
         options["delay"] = timedelta(seconds=chance.random() * 6)
     if chance.random() < 0.3:  # noqa: PLR2004
@@ -116,7 +116,7 @@ def _conduct(chance: random.Random) -> Conduct:
         (0.25, {"not_before": chance.random() * 12}),
         (0.28, {"stalls": 1}),
         (0.34, {"writes": False}),
-        (0.40, {"seconds": 25 + chance.random() * 20}),  # about a lease, and more
+        (0.45, {"seconds": 5 + chance.random() * 40}),  # about a lease, and more
     ):
         if odd < limit:
             return Conduct(**(common | special))
@@ -124,7 +124,9 @@ def _conduct(chance: random.Random) -> Conduct:
 
 
 def _faults(chance: random.Random, machines: int, *, broker: bool) -> list[Step]:
-    kinds = ["crash_at"] * 6 + ["crash_after"] * 2 + ["crash", "freeze", "freeze", "move_clock", "restart", "cancel", "redrive"]
+    kinds = (
+        ["crash_at"] * 5 + ["crash_after"] * 2 + ["freeze"] * 3 + ["move_clock"] * 3 + ["crash", "restart", "cancel", "redrive"]
+    )
     kinds += ["outage"] * 2 if broker else []
     return [_fault(chance, chance.choice(kinds), chance.randrange(machines)) for _ in range(chance.randint(0, 5))]
 
@@ -137,9 +139,9 @@ def _fault(chance: random.Random, kind: str, machine: int) -> Step:
         case "crash_after":
             return Step(at, kind, machine, amount=chance.randint(0, 25))
         case "freeze":
-            return Step(at, kind, machine, amount=chance.choice((2.0, 10.0, _LEASE_SECONDS + 5)) * (0.5 + chance.random()))
+            return Step(at, kind, machine, amount=chance.choice((5.0, 1.2 * _LEASE_SECONDS)) * (0.8 + chance.random()))
         case "move_clock":
-            return Step(at, kind, machine, amount=chance.choice((-1, 1)) * chance.choice((2.0, 20.0, 2 * _LEASE_SECONDS)))
+            return Step(at, kind, machine, amount=chance.choice((-1, 1)) * chance.choice((5.0, 2 * _LEASE_SECONDS)))
         case "outage":
             return Step(at, kind, machine, amount=chance.random() * 8)
     return Step(at, kind, machine)

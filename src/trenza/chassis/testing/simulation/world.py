@@ -101,7 +101,13 @@ class World:
         for name, database in machine.databases.items():
             database.renew()
             messages[name] = database.messages = self._messages(
-                database, name, self._handlers(machine, name), SCHEDULES[name], process.clock, self._settings
+                database,
+                name,
+                self._handlers(machine, name),
+                SCHEDULES[name],
+                process.clock,
+                self._settings,
+                chance=self._chance.random,
             )
         if self._broker is None:
             LocalTransport().connect(*messages.values())
