@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from trenza.chassis.testing.simulation.simulation import folder_in_memory
+from trenza.chassis.testing.simulation.simulation import Simulation, folder_in_memory
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,3 +23,10 @@ def silence() -> Iterator[None]:
 def folder() -> Iterator[Path]:
     with folder_in_memory() as folder:
         yield folder
+
+
+@pytest.fixture(scope="session")
+def simulation() -> Iterator[Simulation]:
+    """The real message layer. One for all tests of a process: what SQLAlchemy compiles takes as long as some seeds."""
+    with folder_in_memory() as folder, Simulation(folder) as simulation:
+        yield simulation

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,31 +21,27 @@ import logging, structlog
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 from trenza.chassis.testing.simulation.simulation import Simulation, folder_in_memory
 with folder_in_memory() as folder, Simulation(folder) as simulation:
-    simulation.run(1)
     print(*(simulation.run(seed).fingerprint for seed in range(20, 25)))
 """
 
 
 @pytest.mark.parametrize("run", range(FIXED))
-def test_known_seeds_hold(folder: Path, run: int) -> None:
-    with Simulation(folder) as simulation:
-        findings = [simulation.run(seed) for seed in range(run * SEEDS, (run + 1) * SEEDS)]
+def test_known_seeds_hold(simulation: Simulation, run: int) -> None:
+    findings = [simulation.run(seed) for seed in range(run * SEEDS, (run + 1) * SEEDS)]
     assert "\n".join(str(finding) for finding in findings if finding.problems) == ""
 
 
 @pytest.mark.parametrize("run", range(FIXED))
-def test_fresh_seeds_hold(folder: Path, run: int) -> None:
+def test_fresh_seeds_hold(simulation: Simulation, run: int) -> None:
     first = random.SystemRandom().randrange(2**32)
     print(f"run {run}: {SEEDS} seeds from {first}")  # noqa: T201 - pytest shows it with a failure
-    with Simulation(folder) as simulation:
-        findings = [simulation.run(seed) for seed in range(first, first + SEEDS)]
+    findings = [simulation.run(seed) for seed in range(first, first + SEEDS)]
     assert "\n".join(str(finding) for finding in findings if finding.problems) == ""
 
 
-def test_a_seed_repeats_itself_in_any_process(folder: Path) -> None:
-    with Simulation(folder) as simulation:
-        here = [simulation.run(seed).fingerprint for seed in range(20, 25)]
-        again = [simulation.run(seed).fingerprint for seed in range(20, 25)]
+def test_a_seed_repeats_itself_in_any_process(simulation: Simulation) -> None:
+    here = [simulation.run(seed).fingerprint for seed in range(20, 25)]
+    again = [simulation.run(seed).fingerprint for seed in range(20, 25)]
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", FINGERPRINT]
     there = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603 - our own text
@@ -55,11 +50,10 @@ def test_a_seed_repeats_itself_in_any_process(folder: Path) -> None:
     assert len(set(here)) == len(here)
 
 
-def test_every_named_point_is_reached(folder: Path) -> None:
+def test_every_named_point_is_reached(simulation: Simulation) -> None:
     missing = set(Failpoint)
-    with Simulation(folder) as simulation:
-        for seed in range(100):
-            missing -= simulation.run(seed).reached
-            if not missing:
-                return
+    for seed in range(100):
+        missing -= simulation.run(seed).reached
+        if not missing:
+            return
     assert missing == set()

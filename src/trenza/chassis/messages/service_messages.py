@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Messages"]
 
+_chance = random.SystemRandom().random
 _FLUSH_SECONDS = 5.0
 """How long a drain tries to hand over the outbox when its own time is used up already."""
 
@@ -54,7 +55,7 @@ class Messages:
         clock: Clock,
         settings: PlatformSettings,
         *,
-        chance: Callable[[], float] = random.SystemRandom().random,
+        chance: Callable[[], float] = _chance,
     ) -> None:
         """``chance`` gives numbers from 0 to 1, evenly; simulations make it repeat itself."""
         self.service_name = service_name

@@ -15,12 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
+import sqlalchemy as sa
+
 from trenza.chassis.failpoints import watching
 from trenza.chassis.messages import Messages
 from trenza.chassis.testing.simulation.databases import Disk, SimulatedDatabase, use_disk
 from trenza.chassis.testing.simulation.loop import VirtualTimeLoop
 from trenza.chassis.testing.simulation.plan import FAULT_SECONDS, draw_plan
-from trenza.chassis.testing.simulation.process import START, Stopped, task_factory
+from trenza.chassis.testing.simulation.process import START, DriftingClock, SimulatedProcess, Stopped, task_factory
 from trenza.chassis.testing.simulation.verdict import problems_of, unsettled
 from trenza.chassis.testing.simulation.witness import Witness, make_template
 from trenza.chassis.testing.simulation.workload import HANDLERS
@@ -106,6 +108,24 @@ class Simulation:
         self._databases = [{name: SimulatedDatabase(path, schema=name) for name, path in paths.items()} for _ in range(_MACHINES)]
         self._ledgers = {name: sqlite3.connect(path, isolation_level=None) for name, path in paths.items()}
 
+        self._open_once()
+
+    def _open_once(self) -> None:
+        """Let each engine ask its database what SQLAlchemy wants to know at first: the seed that came first would be another."""
+        for ledger in self._ledgers.values():
+            self._template.backup(ledger)
+        use_disk(self._disk)
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(self._greet())
+        use_disk(None)
+
+    async def _greet(self) -> None:
+        process = SimulatedProcess("0", DriftingClock())
+        for databases in self._databases:
+            for database in databases.values():
+                database.renew()
+                await process.spawn(_greet(database))
+
     def __enter__(self) -> Self:
         return self
 
@@ -167,6 +187,14 @@ class Simulation:
             if loop.time() - unblocked > _UNBLOCK_SECONDS:
                 unblocked = loop.time()
                 world.unblock()
+
+
+async def _greet(database: SimulatedDatabase) -> None:
+    async with database.work() as work:
+        await work.execute(sa.select(1))
+    async with database.read() as connection:
+        await connection.execute(sa.select(1))
+    await database.close()
 
 
 def _unexpected(world: World, context: dict[str, Any]) -> None:
