@@ -64,7 +64,7 @@ async def test_the_same_bytes_give_the_photo_that_is_there(platform: Platform) -
 @pytest.mark.parametrize(
     ("promise", "content", "expected"),
     [
-        ({}, None, (409, "UPLOAD_INCOMPLETE", None)),
+        ({}, None, (409, "UPLOAD_INCOMPLETE", "url")),
         ({}, PHOTO + b"!", (422, "UPLOAD_MISMATCH", "bytes")),
         ({"sha256": "0" * 64}, PHOTO, (422, "UPLOAD_MISMATCH", "sha256")),
         ({"bytes": 6}, b"%PDF-1", (400, "INVALID_IMAGE_FORMAT", "file")),

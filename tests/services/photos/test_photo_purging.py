@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -114,3 +116,52 @@ async def test_what_is_not_processed_yet_is_left_alone(platform: Platform) -> No
     assert await platform.photos.purge.orphans() == 0
     platform.engine.gate.set()
     assert (await platform.settled(photo["id"]))["status"] == "completed"
+
+
+async def upload_and_delete(platform: Platform, worker: int) -> None:
+    """Upload photos and look at them; every third is deleted again."""
+    for number in range(4):
+        answer = await platform.upload(PHOTO + f"{worker} {number}".encode(), wait=20)
+        assert answer.status_code in {201, 202}, answer.text  # 202: made anew before it could be answered
+        path = f"/api/photos/{answer.json()['id']}"
+        await platform.get(f"{path}/small", headers={"Accept": "image/webp"})
+        if number % 3 == 0:
+            await platform.ask("DELETE", path)
+
+
+async def clean(platform: Platform, ended: asyncio.Event) -> None:
+    """Sweep and purge again and again. What has a record counts as old: nothing but its record protects it."""
+    while not ended.is_set():
+        for photo in (await platform.get("/api/photos?limit=200")).json()["items"]:
+            for key in await platform.objects(f"photos/UP-1/{photo['id']}"):
+                with suppress(FileNotFoundError):  # purged meanwhile
+                    age(platform, key)
+        await platform.photos.purge.orphans()
+        await platform.photos.purge.deleted()
+        await asyncio.sleep(0.02)  # a breath, not a wait: without it, the loop would be all that this process does
+
+
+async def make_anew(platform: Platform, ended: asyncio.Event) -> None:
+    """Have all versions made anew, four times a second."""
+    while not ended.is_set():
+        await platform.ask("POST", "/api/photos/reprocess", json={"versions": "all"})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), 0.25)
+
+
+async def test_nothing_that_lives_is_swept_or_purged_while_all_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRENZA_PHOTOS_DELETED_RETENTION_DAYS", "0")
+    async with start() as platform:
+        ended = asyncio.Event()
+        others = [asyncio.create_task(clean(platform, ended)), asyncio.create_task(make_anew(platform, ended))]
+        await asyncio.gather(*(upload_and_delete(platform, worker) for worker in range(2)))
+        ended.set()
+        await asyncio.gather(*others)
+        items = (await platform.get("/api/photos?limit=200")).json()["items"]
+        assert len(items) == 4
+        for item in items:
+            photo = await platform.settled(item["id"])
+            for version in ("original", *photo["versions"]):
+                assert (await platform.get(f"/api/photos/{photo['id']}/{version}")).status_code == 200
+        await platform.photos.purge.deleted()
+        assert {key.split("/")[2] for key in await platform.objects()} == {item["id"] for item in items}
