@@ -39,7 +39,7 @@ __all__ = ["MessagesFailed", "RunningServices", "run_services", "stand_in"]
 T = TypeVar("T")
 C = TypeVar("C", bound=Contract)
 
-SECONDS: Final = 20.0
+SECONDS: Final = 40.0
 """How long a test waits for what takes milliseconds, before it fails rather than hangs."""
 _LOOK_SECONDS: Final = 0.005
 
@@ -168,7 +168,10 @@ class RunningServices:
         return tuple(letters)
 
     async def advance(self, seconds: float) -> None:
-        """Move the `ManualClock` on and let what has become due begin: delays, pauses between attempts, schedules."""
+        """Move the `ManualClock` on and let what has become due begin: delays, and pauses between attempts.
+
+        Schedules fire as well, but `settled` does not wait for that; `run` does at once what one would fire.
+        """
         clock = self._assembly.clock
         if not isinstance(clock, ManualClock):
             raise TypeError("the clock is the real one; start with run_services(…, clock=ManualClock())")
