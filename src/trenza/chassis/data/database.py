@@ -102,8 +102,9 @@ class Database:
         """
         forbid_open_work("open a unit of work")
         async with self._answering(), self._connected(self._writer) as connection:
-            if connection.get_execution_options().get("durable", True) is not durable:  # a kept connection keeps it too
-                connection.sync_connection.execution_options(durable=durable)
+            inner = connection.sync_connection
+            if inner is not None and inner.get_execution_options().get("durable", True) is not durable:
+                inner.execution_options(durable=durable)  # a kept connection keeps it, too
             unit = UnitOfWork(connection, self.messages)
             with open_unit_of_work(unit):
                 async with connection.begin():
