@@ -20,9 +20,9 @@ _POOL_SECONDS = 30.0
 def sqlite_engine(url: URL, *, writable: bool, pool_size: int, connection: type[SqliteConnection]) -> AsyncEngine:
     """An engine over a database file, with at most ``pool_size`` connections.
 
-    WAL; transactions begin with ``BEGIN IMMEDIATE`` when ``writable``, and otherwise cannot write at all. Commits wait for the disk
-    (``synchronous=FULL``), but for those of a connection with the execution option ``durable=False``: they reach it with the next
-    one that does. ``connection`` says where statements run.
+    WAL; transactions begin with ``BEGIN IMMEDIATE`` when ``writable``, and otherwise cannot write at all. Commits wait for the
+    disk (``synchronous=FULL``), but for those of a connection with the execution option ``durable=False``: they reach it with
+    the next one that waits. ``connection`` says where statements run.
     """
     path = Path(url.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)

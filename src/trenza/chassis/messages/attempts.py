@@ -41,12 +41,22 @@ _chance = random.SystemRandom().random
 class Attempts:
     """Makes an `Attempt` of each claimed message of one service."""
 
-    def __init__(self, database: Database, service: str, handlers: Handlers, clock: Clock, implementation: Any) -> None:
+    def __init__(  # noqa: PLR0917 - what a worker has, handed on
+        self,
+        database: Database,
+        service: str,
+        handlers: Handlers,
+        clock: Clock,
+        implementation: Any,
+        handled: Callable[[Attempt], None],
+    ) -> None:
         self.database = database
         self.service = service
         self.handlers = handlers
         self.clock = clock
         self.implementation = implementation
+        self.handled = handled
+        """Told that a handler has returned or raised, before that is recorded."""
         self.completions = Completions(database, clock)
 
     def of(self, claimed: Claimed) -> Attempt:
@@ -69,6 +79,10 @@ class Attempt:
             self._stop = reason
             if self._handling:
                 task.cancel()
+
+    def cancel(self) -> None:
+        """Have it end as cancelled instead of beginning."""
+        self._stop = "cancelled"
 
     async def give_back(self) -> None:
         """Release the message without counting the attempt."""
@@ -127,6 +141,7 @@ class Attempt:
             finally:
                 self._handling = False
         reached(Failpoint.HANDLER_RETURNED)
+        its.handled(self)
         if delivery.finished:
             if raised is not None:
                 logger.warning("raised after the end", service=its.service, type=self.claimed.type, exc_info=raised)
