@@ -34,7 +34,7 @@ class Failpoint(StrEnum):
     """A delivered batch is stored; the transport has no acknowledgement."""
 
     WORKER_RECOVERED = "worker.recovered"
-    """Leases that ran out are freed, in the transaction of the claim."""
+    """What fell due and leases that ran out are freed, in the transaction of the claim."""
     WORKER_CLAIMING = "worker.claiming"
     """Messages are claimed in a transaction that is not committed."""
     WORKER_CLAIMED = "worker.claimed"

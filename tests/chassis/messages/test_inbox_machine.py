@@ -150,8 +150,8 @@ class InboxMachine(RuleBasedStateMachine):
         return multiple(*self._claim_and_check(limit))
 
     def _claim_and_check(self, limit: int) -> list[Claimed]:
+        self._settle()
         claimed = self.run(self._claim(limit))
-        self._promote()
         for each in claimed:
             entry = self.model[each.message_id]
             assert entry.state == "waiting", f"claimed while {entry.state}"
@@ -167,14 +167,19 @@ class InboxMachine(RuleBasedStateMachine):
         now = self.clock.now()
         async with self.database.work() as unit:
             found, _ = await claims.claim(
-                unit, room={"work": 4, "react": 4}, limit=limit, now=now, until=now + LEASE, schema="test"
+                unit, room=claims.Room(limit, {"work": 4, "react": 4}), until=now + LEASE, schema="test"
             )
         return found
 
-    def _promote(self) -> None:
-        for entry in self.model.values():
-            if entry.state == "delayed" and entry.due is not None and entry.due <= self.clock.now():
-                entry.state = "waiting"
+    def _promote(self) -> int:
+        due = [
+            entry
+            for entry in self.model.values()
+            if entry.state == "delayed" and entry.due is not None and entry.due <= self.clock.now()
+        ]
+        for entry in due:
+            entry.state = "waiting"
+        return len(due)
 
     def _same_key(self, entry: Model) -> list[Model]:
         return [
@@ -291,14 +296,16 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 10, 31, 31]))
     def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds)
-        self._recover()
+        self._settle()
 
-    def _recover(self) -> None:
-        async def recover() -> list[UUID]:
+    def _settle(self) -> None:
+        async def settle() -> tuple[int, list[UUID]]:
             async with self.database.work() as unit:
-                return await claims.recover(unit, self.clock.now(), [])
+                return await claims.settle(unit, self.clock.now(), [])
 
-        freed = set(self.run(recover()))
+        promoted, recovered = self.run(settle())
+        freed = set(recovered)
+        assert promoted == self._promote()
         for message_id, entry in self.model.items():
             expired = entry.state == "running" and entry.until is not None and entry.until <= self.clock.now()
             assert (message_id in freed) == expired
@@ -376,7 +383,7 @@ class InboxMachine(RuleBasedStateMachine):
         """However the walk ended: a worker that does its duty brings everything to an end."""
         try:
             self.clock.advance(100)
-            self._recover()
+            self._settle()
             self._redrive()
             self.clock.advance(100)
             for _ in range(len(self.model) + 1):

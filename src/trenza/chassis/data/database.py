@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from trenza.chassis.data.connections import Connections, KeptConnections, PooledConnections
+from trenza.chassis.data.postgres import watch_connections
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
@@ -73,9 +74,9 @@ class Database:
                 self.url,
                 pool_size=pool_size,
                 max_overflow=pool_size,
-                pool_pre_ping=True,
                 connect_args={"server_settings": {"search_path": f'"{schema}"', "timezone": "UTC"}},
             )
+            watch_connections(engine)
             self._writer = self._reader = PooledConnections(engine)
 
     @property
@@ -89,17 +90,26 @@ class Database:
         return frozenset((self._writer.engine, self._reader.engine))
 
     @asynccontextmanager
-    async def work(self) -> AsyncIterator[UnitOfWork]:
+    async def work(self, *, durable: bool = True) -> AsyncIterator[UnitOfWork]:
         """A unit of work: everything in the block commits together when it ends, or not at all when it raises.
 
         Opening one inside another raises `NestedUnitOfWork`: two transactions would commit separately. What is slow (another
         service, a file, a computation) stays outside: on SQLite a unit of work holds the database's only write lock.
+
+        With ``durable=False`` the commit does not wait for the disk. It survives the death of this process; when the machine or
+        the database server dies, it may be lost with all later ones like it, though never beneath a later durable one. For what
+        may be forgotten: who has a message at the moment, never what was acknowledged.
         """
         forbid_open_work("open a unit of work")
         async with self._answering(), self._connected(self._writer) as connection:
+            inner = connection.sync_connection
+            if inner is not None and inner.get_execution_options().get("durable", True) is not durable:
+                inner.execution_options(durable=durable)  # a kept connection keeps it, too
             unit = UnitOfWork(connection, self.messages)
             with open_unit_of_work(unit):
                 async with connection.begin():
+                    if not (durable or self.is_sqlite):
+                        await connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                     yield unit
                     reached(Failpoint.WORK_BEFORE_COMMIT)
         reached(Failpoint.WORK_COMMITTED)

@@ -20,8 +20,9 @@ _POOL_SECONDS = 30.0
 def sqlite_engine(url: URL, *, writable: bool, pool_size: int, connection: type[SqliteConnection]) -> AsyncEngine:
     """An engine over a database file, with at most ``pool_size`` connections.
 
-    WAL, ``synchronous=FULL``; transactions begin with ``BEGIN IMMEDIATE`` when ``writable``, and otherwise cannot write at all.
-    ``connection`` says where statements run.
+    WAL; transactions begin with ``BEGIN IMMEDIATE`` when ``writable``, and otherwise cannot write at all. Commits wait for the
+    disk (``synchronous=FULL``), but for those of a connection with the execution option ``durable=False``: they reach it with
+    the next one that waits. ``connection`` says where statements run.
     """
     path = Path(url.database or "")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,12 @@ def sqlite_engine(url: URL, *, writable: bool, pool_size: int, connection: type[
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
-        connection.connection.driver_connection.begin("BEGIN IMMEDIATE" if writable else "BEGIN")
+        driver = connection.connection.driver_connection
+        if writable:
+            durable = connection.get_execution_options().get("durable", True)
+            driver.begin(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}", "BEGIN IMMEDIATE")
+        else:
+            driver.begin("BEGIN")
 
     return engine
 

@@ -41,7 +41,7 @@ class SqliteConnection(ABC):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._begin: str | None = None
+        self._begin: tuple[str, ...] = ()
         self._changes = 0
         """Rows changed over this connection until the transaction began."""
         self._connection: sqlite3.Connection | None = None
@@ -67,9 +67,9 @@ class SqliteConnection(ABC):
         """The connection of the standard library, usable from any thread, by one at a time."""
         return sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
-    def begin(self, statement: str) -> None:
-        """Open a transaction with this ``BEGIN`` before the next statement."""
-        self._begin = statement
+    def begin(self, *statements: str) -> None:
+        """Open a transaction before the next statement, with these; the last is the ``BEGIN``."""
+        self._begin = statements
 
     def cursor(self) -> _Cursor:
         """A cursor that holds all rows once its statement has run."""
@@ -82,9 +82,10 @@ class SqliteConnection(ABC):
         connection = self._opened()
 
         def run() -> tuple[list[Any], sqlite3.Cursor]:
-            if self._begin is not None:
-                connection.execute(self._begin)
-                self._begin, self._changes = None, connection.total_changes
+            if self._begin:
+                for statement in self._begin:
+                    connection.execute(statement)
+                self._begin, self._changes = (), connection.total_changes
             cursor = connection.executemany(operation, parameters) if many else connection.execute(operation, parameters)
             return cursor.fetchall() if cursor.description else [], cursor
 
@@ -92,14 +93,14 @@ class SqliteConnection(ABC):
 
     async def commit(self) -> None:
         """Commit, where a transaction was begun."""
-        self._begin = None
+        self._begin = ()
         connection = self._opened()
         if connection.in_transaction:
             await self.run(connection.commit)
 
     async def rollback(self) -> None:
         """Roll back, where a transaction was begun."""
-        self._begin = None
+        self._begin = ()
         connection = self._opened()
         if connection.in_transaction:
             await self.run(connection.rollback)
@@ -173,12 +174,12 @@ class StatementThread(SqliteConnection):
         if connection.in_transaction and connection.total_changes != self._changes:
             await self.run(lambda: self._patiently(connection.commit))
         else:
-            self._begin = None
+            self._begin = ()
             connection.commit()
 
     async def rollback(self) -> None:
         """Roll back, which never waits for the disk."""
-        self._begin = None
+        self._begin = ()
         self._opened().rollback()
 
     def _patiently(self, function: Callable[[], T]) -> T:

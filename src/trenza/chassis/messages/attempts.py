@@ -48,6 +48,7 @@ class Attempts:
         clock: Clock,
         chance: Callable[[], float],
         implementation: Any,
+        handled: Callable[[Attempt], None],
     ) -> None:
         self.database = database
         self.service = service
@@ -55,6 +56,8 @@ class Attempts:
         self.clock = clock
         self.chance = chance
         self.implementation = implementation
+        self.handled = handled
+        """Told that a handler has returned or raised, before that is recorded."""
         self.completions = Completions(database, clock)
 
     def of(self, claimed: Claimed) -> Attempt:
@@ -77,6 +80,10 @@ class Attempt:
             self._stop = reason
             if self._handling:
                 task.cancel()
+
+    def cancel(self) -> None:
+        """Have it end as cancelled instead of beginning."""
+        self._stop = "cancelled"
 
     async def give_back(self) -> None:
         """Release the message without counting the attempt."""
@@ -135,6 +142,7 @@ class Attempt:
             finally:
                 self._handling = False
         reached(Failpoint.HANDLER_RETURNED)
+        its.handled(self)
         if delivery.finished:
             if raised is not None:
                 logger.warning("raised after the end", service=its.service, type=self.claimed.type, exc_info=raised)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
+from trenza.chassis.messages.statements import among, are_held, held_as_text, numbers_as_text
 from trenza.chassis.messages.tables import CANCELLED, DELAYED, RUNNING, WAITING, in_state, inbox, leases
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from trenza.chassis.data import UnitOfWork
 
-__all__ = ["Claimed", "Outlook", "claim", "end_leases", "extend", "look", "recover"]
+__all__ = ["Claimed", "Outlook", "Room", "claim", "end_leases", "extend", "look", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,34 @@ class Claimed:
     consumer: str
     type: str
     ordering_key: str | None
+    priority: int
     attempt: int
     envelope: str
     token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many messages a worker wants: those that can begin at once, and those that it may hold in reserve.
+
+    ``slots`` and ``reserve`` are by consumer; of the former it takes ``free`` at most over all consumers. What was attempted
+    before is never held in reserve: were the process to die once more, an attempt would be counted that did not begin.
+    """
+
+    free: int
+    slots: Mapping[str, int]
+    reserve: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def consumers(self) -> list[str]:
+        """Those whose messages are wanted."""
+        begin = {consumer for consumer, slots in self.slots.items() if slots > 0} if self.free > 0 else set()
+        return sorted(begin | {consumer for consumer, reserve in self.reserve.items() if reserve > 0})
+
+    @property
+    def size(self) -> int:
+        """How many messages fit at most."""
+        return max(self.free, 0) + sum(self.reserve.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +91,7 @@ _candidates = (
         inbox.c.consumer,
         inbox.c.type,
         inbox.c.ordering_key,
+        inbox.c.priority,
         inbox.c.attempts,
         inbox.c.envelope,
     )
@@ -97,7 +125,7 @@ _recover = (
 _running = inbox.alias("running")
 _take = (
     sa.update(inbox)
-    .where(inbox.c.position.in_(sa.bindparam("positions", expanding=True)), in_state(inbox.c.state, WAITING))
+    .where(among(inbox.c.position, "positions"), in_state(inbox.c.state, WAITING))
     # Again, because the candidates were chosen before the keys were locked: see _lock_keys.
     .where(
         sa.or_(
@@ -118,6 +146,12 @@ _take = (
     )
     .returning(inbox.c.position)
 )
+_extend = (
+    sa.update(inbox)
+    .where(are_held(inbox.c.position, inbox.c.lease_token, "held"), in_state(inbox.c.state, RUNNING))
+    .values(lease_until=sa.bindparam("until"))
+    .returning(inbox.c.position, inbox.c.lease_token, inbox.c.cancel_requested)
+)
 _outlook = sa.select(
     sa.exists()
     .where(in_state(inbox.c.state, WAITING), inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)))
@@ -127,23 +161,20 @@ _outlook = sa.select(
 )
 
 
-async def claim(
-    work: UnitOfWork, *, room: Mapping[str, int], limit: int, now: datetime, until: datetime, schema: str
-) -> tuple[list[Claimed], bool]:
-    """Claim up to ``limit`` messages until the given moment, for each consumer as many as it has ``room`` for.
+async def claim(work: UnitOfWork, *, room: Room, until: datetime, schema: str) -> tuple[list[Claimed], bool]:
+    """Claim as many messages as there is ``room`` for, until the given moment.
 
     Takes the highest priority first, then the oldest; of each (consumer, ordering key) only the first unfinished. Counts an
     attempt for each. The second value tells whether there may be more to claim now.
     """
-    await work.execute(_promote, {"now": now})
-    found = (await work.execute(_candidates, {"consumers": sorted(room), "batch": limit})).all()
+    found = (await work.execute(_candidates, {"consumers": room.consumers, "batch": room.size})).all()
     chosen = _within(room, found)
     if work.connection.dialect.name == "postgresql":
         chosen = await _lock_keys(work.connection, schema, chosen)
     if not chosen:
         return [], bool(found)
     token = uuid4()
-    values = {"positions": [row.position for row in chosen], "token": token, "until": until}
+    values = {"positions": numbers_as_text(row.position for row in chosen), "token": token, "until": until}
     taken = set((await work.execute(_take, values)).scalars())
     claimed = [
         Claimed(
@@ -152,6 +183,7 @@ async def claim(
             consumer=row.consumer,
             type=row.type,
             ordering_key=row.ordering_key,
+            priority=row.priority,
             attempt=row.attempts + 1,
             envelope=row.envelope,
             token=token,
@@ -159,18 +191,27 @@ async def claim(
         for row in chosen
         if row.position in taken
     ]
-    return claimed, len(found) == limit
+    return claimed, len(found) == room.size
 
 
-def _within(room: Mapping[str, int], found: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
+def _within(room: Room, found: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
     """The candidates that fit: no more of a consumer than it has room for, one of each ordering key."""
-    left, keys, chosen = dict(room), set(), []
+    free, slots, reserve = room.free, dict(room.slots), dict(room.reserve)
+    keys: set[tuple[str, str]] = set()
+    chosen = []
     for row in found:
-        key = (row.consumer, row.ordering_key)
-        if left[row.consumer] > 0 and (row.ordering_key is None or key not in keys):
-            left[row.consumer] -= 1
-            keys.add(key)
-            chosen.append(row)
+        if row.ordering_key is not None and (row.consumer, row.ordering_key) in keys:
+            continue
+        if free > 0 and slots.get(row.consumer, 0) > 0:
+            free -= 1
+            slots[row.consumer] -= 1
+        elif row.attempts == 0 and reserve.get(row.consumer, 0) > 0:
+            reserve[row.consumer] -= 1
+        else:
+            continue
+        if row.ordering_key is not None:
+            keys.add((row.consumer, row.ordering_key))
+        chosen.append(row)
     return chosen
 
 
@@ -194,12 +235,14 @@ def _number(schema: str, consumer: str, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{schema}\0{consumer}\0{key}".encode()).digest()[:8], "big") >> 1
 
 
-async def recover(work: UnitOfWork, now: datetime, own: Collection[UUID]) -> list[UUID]:
-    """Free the messages whose lease has run out, so that they can be claimed again; returns their ids.
+async def settle(work: UnitOfWork, now: datetime, own: Collection[UUID]) -> tuple[int, list[UUID]]:
+    """Let what has fallen due be claimed, and what is held under a lease that has run out.
 
-    Those under one's ``own`` tokens are left alone: they still run here, only their heartbeat is late.
+    Returns how many fell due, and the ids of those whose lease had run out. Those under one's ``own`` tokens are left alone:
+    they still run here, only their heartbeat is late.
     """
-    return list((await work.execute(_recover, {"now": now, "own": list(own)})).scalars())
+    promoted = (await work.execute(_promote, {"now": now})).rowcount
+    return promoted, list((await work.execute(_recover, {"now": now, "own": list(own)})).scalars())
 
 
 async def end_leases(work: UnitOfWork, now: datetime) -> None:
@@ -216,11 +259,5 @@ async def look(connection: AsyncConnection, consumers: Collection[str]) -> Outlo
 
 async def extend(work: UnitOfWork, held: Collection[Claimed], until: datetime) -> dict[tuple[int, UUID], bool]:
     """Prolong leases. Returns (position, token) of those that still are ours, with whether their cancellation was asked for."""
-    statement = (
-        sa.update(inbox)
-        .where(sa.tuple_(inbox.c.position, inbox.c.lease_token).in_([(each.position, each.token) for each in held]))
-        .where(in_state(inbox.c.state, RUNNING))
-        .values(lease_until=until)
-        .returning(inbox.c.position, inbox.c.lease_token, inbox.c.cancel_requested)
-    )
-    return {(row.position, row.lease_token): row.cancel_requested for row in await work.execute(statement)}
+    values = {"held": held_as_text((each.position, each.token) for each in held), "until": until}
+    return {(row.position, row.lease_token): row.cancel_requested for row in await work.execute(_extend, values)}

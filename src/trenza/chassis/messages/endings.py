@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from trenza.chassis.messages.statements import are_held, held_as_text
 from trenza.chassis.messages.tables import CANCELLED, COMPLETED, DELAYED, FAILED, RUNNING, WAITING, in_state, inbox
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from trenza.chassis.data import UnitOfWork
     from trenza.chassis.messages.claims import Claimed
 
-__all__ = ["Reason", "complete", "complete_all", "confirm_cancelled", "fail", "postpone", "release", "retry"]
+__all__ = ["Reason", "complete", "complete_all", "confirm_cancelled", "fail", "postpone", "release", "release_all", "retry"]
 
 _LONGEST_ERROR = 2000
 """Characters of an error that are kept with the message."""
@@ -36,6 +37,36 @@ class Reason(StrEnum):
     EXPIRED = "expired"
 
 
+_complete_all = (
+    sa.update(inbox)
+    .where(are_held(inbox.c.position, inbox.c.lease_token, "held"))
+    .where(in_state(inbox.c.state, RUNNING), inbox.c.cancel_requested.is_(sa.false()))
+    .values(
+        state=COMPLETED,
+        finished_at=sa.bindparam("now", type_=inbox.c.finished_at.type),
+        progress=1.0,
+        holds_key=False,
+        lease_token=None,
+        lease_until=None,
+    )
+    .returning(inbox.c.position)
+)
+_cancelled = inbox.c.cancel_requested.is_(sa.true())
+_release_all = (
+    sa.update(inbox)
+    .where(are_held(inbox.c.position, inbox.c.lease_token, "held"))
+    .where(in_state(inbox.c.state, RUNNING))
+    .values(
+        state=sa.case((_cancelled, CANCELLED), else_=WAITING),
+        finished_at=sa.case((_cancelled, sa.bindparam("now", type_=inbox.c.finished_at.type)), else_=sa.null()),
+        holds_key=sa.case((_cancelled, sa.false()), else_=sa.true()),
+        attempts=inbox.c.attempts - 1,
+        lease_token=None,
+        lease_until=None,
+    )
+)
+
+
 async def complete(work: UnitOfWork, claimed: Claimed, now: datetime) -> bool:
     """Mark one message as handled, unless the lease is lost or somebody cancelled it. Locks the row until the commit."""
     return bool(await complete_all(work, [(claimed.position, claimed.token)], now))
@@ -43,14 +74,8 @@ async def complete(work: UnitOfWork, claimed: Claimed, now: datetime) -> bool:
 
 async def complete_all(work: UnitOfWork, held: Iterable[tuple[int, UUID]], now: datetime) -> set[int]:
     """Mark messages as handled, and return the positions of those that still were ours to mark."""
-    statement = (
-        sa.update(inbox)
-        .where(sa.tuple_(inbox.c.position, inbox.c.lease_token).in_(list(held)))
-        .where(in_state(inbox.c.state, RUNNING), inbox.c.cancel_requested.is_(sa.false()))
-        .values(state=COMPLETED, finished_at=now, progress=1.0, holds_key=False, lease_token=None, lease_until=None)
-        .returning(inbox.c.position)
-    )
-    return set((await work.execute(statement)).scalars())
+    values = {"held": held_as_text(held), "now": now}
+    return set((await work.execute(_complete_all, values)).scalars())
 
 
 async def retry(work: UnitOfWork, claimed: Claimed, now: datetime, *, due_at: datetime, error: str) -> bool:
@@ -65,7 +90,12 @@ async def postpone(work: UnitOfWork, claimed: Claimed, now: datetime, *, due_at:
 
 async def release(work: UnitOfWork, claimed: Claimed, now: datetime) -> bool:
     """Give a message back for somebody else to claim at once, without counting the attempt (the process is to end)."""
-    return await _end(work, claimed, now, WAITING, attempts=inbox.c.attempts - 1)
+    return await release_all(work, [(claimed.position, claimed.token)], now) == 1
+
+
+async def release_all(work: UnitOfWork, held: Iterable[tuple[int, UUID]], now: datetime) -> int:
+    """Give messages back; returns how many still were ours to give."""
+    return (await work.execute(_release_all, {"held": held_as_text(held), "now": now})).rowcount
 
 
 async def fail(

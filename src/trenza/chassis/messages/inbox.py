@@ -32,6 +32,8 @@ __all__ = ["Inbox"]
 _UNREADABLE = UUID("5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61")
 """Namespace of the ids given to bodies that hold none: the same body gets the same id, so that redelivery is noticed."""
 
+_insert = sa.insert(inbox).inline()
+
 
 class Inbox:
     """The inbox of one service. A message is stored once for each consumer; another arrival of it changes nothing."""
@@ -101,7 +103,7 @@ class Inbox:
             row |= {"state": DELAYED, "due_at": now + delay, "holds_key": False}
         message_id: UUID = row["message_id"]
         if unique_key is None:
-            await connection.execute(sa.insert(inbox).inline(), row)
+            await connection.execute(_insert, row)
             return message_id
         same = (
             sa.select(inbox.c.message_id)

@@ -13,7 +13,7 @@ from trenza.chassis.context import current_context
 from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.envelope import Envelope
-from trenza.chassis.messages.statements import insert_or_ignore
+from trenza.chassis.messages.statements import among, insert_or_ignore, numbers_as_text
 from trenza.chassis.messages.tables import SENT, WAITING, in_state, leases, outbox
 from trenza.chassis.messages.transports.base import Outgoing
 
@@ -28,6 +28,13 @@ __all__ = ["Batch", "Outbox"]
 
 _LEASE_NAME = "relay"
 _waiting = in_state(outbox.c.state, WAITING)
+_insert = sa.insert(outbox).inline()
+_oldest = sa.select(outbox).where(_waiting).order_by(outbox.c.position).limit(sa.bindparam("batch"))
+_sent = (
+    sa.update(outbox)
+    .where(among(outbox.c.position, "positions"), _waiting)
+    .values(state=SENT, sent_at=sa.bindparam("now", type_=outbox.c.sent_at.type))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Outbox:
             "created_at": now,
             "sent_at": None,
         }
-        await connection.execute(sa.insert(outbox).inline(), row)
+        await connection.execute(_insert, row)
         return message_id
 
     async def has_waiting(self) -> bool:
@@ -82,10 +89,10 @@ class Outbox:
 
     async def claim(self, limit: int, lease: timedelta) -> Batch | None:
         """Take the relay's lease and the oldest waiting messages; None while another relay holds the lease."""
-        async with self._database.work() as work:
+        async with self._database.work(durable=False) as work:
             if not await self._take_lease(work.connection, self._clock.now(), lease):
                 return None
-            rows = (await work.execute(sa.select(outbox).where(_waiting).order_by(outbox.c.position).limit(limit))).all()
+            rows = (await work.execute(_oldest, {"batch": limit})).all()
         return Batch(
             messages=tuple(Outgoing(row.message_id, row.type, row.ordering_key, row.envelope) for row in rows),
             positions=tuple(row.position for row in rows),
@@ -104,14 +111,13 @@ class Outbox:
         return (await connection.execute(insert_or_ignore(connection, leases), row)).rowcount == 1
 
     async def sent(self, batch: Batch, *, release: bool) -> None:
-        """Record that the transport has taken a batch over, and give the lease back when ``release``."""
-        async with self._database.work() as work:
+        """Record that the transport has taken a batch over, and give the lease back when ``release``.
+
+        The commit need not wait for the disk: what is forgotten when the machine dies is published again, and ignored.
+        """
+        async with self._database.work(durable=False) as work:
             if batch.positions:
-                await work.execute(
-                    sa.update(outbox)
-                    .where(outbox.c.position.in_(batch.positions), _waiting)
-                    .values(state=SENT, sent_at=self._clock.now())
-                )
+                await work.execute(_sent, {"positions": numbers_as_text(batch.positions), "now": self._clock.now()})
             if release:
                 await work.execute(
                     sa.update(leases)

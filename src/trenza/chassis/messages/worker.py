@@ -6,15 +6,18 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.failpoints import Failpoint, reached
-from trenza.chassis.messages import claims
+from trenza.chassis.messages import claims, endings
 from trenza.chassis.messages.attempts import Attempt, Attempts, Outcome
 from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
+from trenza.chassis.messages.reserve import Reserve
+from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from trenza.chassis.clock import Clock
     from trenza.chassis.data import Database
@@ -28,8 +31,12 @@ HEARTBEAT_SECONDS = 5.0
 """How often leases are prolonged, and how soon a running task sees that another process cancelled it."""
 _SHORTEST_PAUSE_SECONDS = 0.05
 """Between two looks at something that is due but that another process must be handling."""
+_LOOK_SECONDS = 1.0
+"""How often to look for what has fallen due while there is always something to claim."""
 _CANCEL_GRACE_SECONDS = 2.0
 """How long a cancelled handler may take to clean up before its message is given back without waiting for it."""
+
+logger = get_logger(__name__)
 
 
 class Worker:
@@ -57,7 +64,12 @@ class Worker:
         self._claiming = Loop(self._turn, name="worker", service=service)
         self._beating = Loop(self._heartbeat, name="heartbeat", service=service)
         self._running: dict[tuple[int, UUID], tuple[Attempt, asyncio.Task[Outcome]]] = {}
+        self._handling: dict[Attempt, float] = {}
+        """Those of them whose handlers still run, and since when; the others wait for their end to be recorded."""
+        self._reserve = Reserve(self._limits, concurrency)
         self._attempts: Attempts | None = None
+        self._draining = False
+        self._looked = float("-inf")
         self._more = False  # whether something may be waiting that only wants room
 
     def start(self, implementation: Any) -> None:
@@ -69,7 +81,9 @@ class Worker:
             clock=self._clock,
             chance=self._chance,
             implementation=implementation,
+            handled=self._handled,
         )
+        self._draining = False
         if self._limits:
             self._claiming.start()
             self._beating.start()
@@ -81,18 +95,21 @@ class Worker:
     @property
     def running(self) -> int:
         """How many handlers run."""
-        return len(self._running)
+        return len(self._handling)
 
     def cancel(self, message_id: UUID) -> None:
         """Stop the handler of a message whose cancellation is already in the database."""
         for attempt, task in self._running.values():
             if attempt.claimed.message_id == message_id:
                 attempt.stop(task, "cancelled")
+        self._cancel_reserved([attempt for attempt in self._reserve.held() if attempt.claimed.message_id == message_id])
 
     async def stop(self, timeout: float) -> None:
         """Claim no more, let handlers run for ``timeout`` seconds at most, then cancel them and give their messages back."""
         deadline = asyncio.get_running_loop().time() + timeout
+        self._draining = True
         await self._claiming.stop()
+        await self._give_back(self._reserve.held())
         await self._wait_for_handlers(deadline - asyncio.get_running_loop().time())
         for attempt, task in list(self._running.values()):
             attempt.stop(task, "draining")
@@ -108,80 +125,155 @@ class Worker:
     async def _turn(self, rung: bool) -> float:  # noqa: FBT001 - the shape of every turn, see loops.py
         """Claim once, where there may be something to claim. Returns how long to sleep unless woken."""
         self._more = True  # until we know better: what ends meanwhile shall wake us
-        free = self._concurrency - len(self._running)
-        if free <= 0:
+        if not self._room().consumers:
             return FALLBACK_SECONDS
-        if not rung:  # the usual end of a quiet sleep: a read disturbs nobody
-            outlook = await self._look()
+        due = False
+        if not rung or asyncio.get_running_loop().time() - self._looked > _LOOK_SECONDS:
+            outlook = await self._look()  # the usual end of a quiet sleep: a read disturbs nobody
             pause = _seconds(outlook, self._clock)
-            if not outlook.waiting and pause > 0:
+            due = pause <= 0
+            if not (rung or due or outlook.waiting):
                 self._more = False
                 return pause
-        if await self._claim(free):
+        if await self._claim(due=due):
             return 0.0
         outlook = await self._look()
         self._more = outlook.waiting
-        return max(_seconds(outlook, self._clock), _SHORTEST_PAUSE_SECONDS)
+        pause = _seconds(outlook, self._clock)
+        if pause <= 0 and not due and await self._claim(due=True):
+            return 0.0
+        return max(pause, _SHORTEST_PAUSE_SECONDS)
 
-    async def _claim(self, free: int) -> bool:
-        """Claim what fits and begin it; returns whether it is worth while to claim again at once."""
-        now = self._clock.now()
-        busy = Counter(attempt.claimed.consumer for attempt, _ in self._running.values())
-        room = {consumer: limit - busy[consumer] for consumer, limit in self._limits.items() if limit > busy[consumer]}
+    def _room(self) -> claims.Room:
+        """How many messages could begin now, or be held in reserve."""
+        now = asyncio.get_running_loop().time()
+        busy: Counter[str] = Counter()
+        oldest: dict[str, float] = {}
+        for attempt, since in self._handling.items():  # in the order of their beginning
+            busy[attempt.claimed.consumer] += 1
+            oldest.setdefault(attempt.claimed.consumer, now - since)
+        return claims.Room(
+            free=self._concurrency - len(self._handling),
+            slots={consumer: limit - busy[consumer] for consumer, limit in self._limits.items()},
+            reserve=self._reserve.wanted(busy, oldest, ending=len(self._running) - len(self._handling)),
+        )
+
+    async def _claim(self, *, due: bool) -> bool:
+        """Claim what fits and begin it; returns whether it is worth while to look again at once.
+
+        Before that, when something is ``due``, free the delayed messages whose moment has come, and those whose worker has died.
+        The commit need not wait for the disk: what is forgotten when the machine dies is that messages were claimed.
+        """
+        if self._attempts is None:
+            raise RuntimeError("the worker has not been started")
+        room, now = self._room(), self._clock.now()
         until = now + timedelta(seconds=LEASE_SECONDS)
-        async with self._database.work() as work:
-            recovered = await claims.recover(work, now, {token for _, token in self._running})
-            reached(Failpoint.WORKER_RECOVERED)
-            found, more = await claims.claim(work, room=room, limit=free, now=now, until=until, schema=self._database.schema)
+        promoted, recovered = 0, list[UUID]()
+        async with self._database.work(durable=False) as work:
+            if due:
+                own = {token for _, token in self._running} | {attempt.claimed.token for attempt in self._reserve.held()}
+                promoted, recovered = await claims.settle(work, now, own)
+                reached(Failpoint.WORKER_RECOVERED)
+            found, more = await claims.claim(work, room=room, until=until, schema=self._database.schema)
             reached(Failpoint.WORKER_CLAIMING)
         reached(Failpoint.WORKER_CLAIMED)
         for message_id in recovered:  # most go on; one whose cancellation was asked for has ended
             self._ended(message_id)
         for claimed in found:
-            self._begin(claimed)
-        return more and bool(found)
+            self._reserve.put(self._attempts.of(claimed), until)
+        self._fill()
+        return (more and bool(found)) or bool(promoted or recovered)
 
     async def _look(self) -> claims.Outlook:
+        self._looked = asyncio.get_running_loop().time()
         async with self._database.read() as connection:
             return await claims.look(connection, self._limits)
 
-    def _begin(self, claimed: claims.Claimed) -> None:
-        if self._attempts is None:
-            raise RuntimeError("the worker has not been started")
-        attempt = self._attempts.of(claimed)
+    def _fill(self) -> None:
+        """Begin what waits in reserve, as far as there is room."""
+        if self._draining:
+            return
+        while len(self._handling) < self._concurrency:
+            busy = Counter(attempt.claimed.consumer for attempt in self._handling)
+            attempt = self._reserve.take(busy, self._clock.now()) if self._reserve else None
+            if attempt is None:
+                return
+            self._begin(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        claimed = attempt.claimed
         task = asyncio.create_task(attempt.run(), name=f"{claimed.type} {claimed.message_id}")
         self._running[claimed.position, claimed.token] = (attempt, task)
-        task.add_done_callback(lambda task: self._end(claimed, task))
+        self._handling[attempt] = asyncio.get_running_loop().time()
+        task.add_done_callback(lambda task: self._end(attempt, task))
 
-    def _end(self, claimed: claims.Claimed, task: asyncio.Task[Outcome]) -> None:
+    def _handled(self, attempt: Attempt) -> None:
+        """Its handler has ended: another may begin while that is recorded."""
+        since = self._handling.pop(attempt, None)
+        if since is None:
+            return
+        self._reserve.took(attempt.claimed.consumer, asyncio.get_running_loop().time() - since)
+        self._fill()
+        if self._more:  # there is room now; with a reserve, once half of it is used up
+            self._claim_more()
+
+    def _claim_more(self) -> None:
+        if self._room().consumers:
+            self._claiming.ring()
+
+    def _end(self, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
+        claimed = attempt.claimed
         del self._running[claimed.position, claimed.token]
+        self._handled(attempt)
         self._ended(claimed.message_id)
         done = not task.cancelled() and task.result() == "completed"
-        if (
-            self._more or not done or claimed.ordering_key is not None
-        ):  # there is room, or another attempt, or the next of its key
+        if not done or claimed.ordering_key is not None:  # there is another attempt, or the next of its key
             self._claiming.ring()
+
+    async def _give_back(self, attempts: list[Attempt]) -> None:
+        """Let others have messages that have not begun here."""
+        held = [(attempt.claimed.position, attempt.claimed.token) for attempt in self._reserve.remove(attempts)]
+        if not held:
+            return
+        try:
+            async with self._database.work(durable=False) as work:
+                await endings.release_all(work, held, self._clock.now())
+        except DatabaseUnavailable as error:
+            logger.warning("messages not given back; their leases end", service=self._service, reason=str(error))
+
+    def _cancel_reserved(self, attempts: list[Attempt]) -> None:
+        """End messages that were cancelled before they began."""
+        for attempt in self._reserve.remove(attempts):
+            attempt.cancel()
+            self._begin(attempt)
 
     async def _heartbeat(self, _rung: bool) -> float:  # noqa: FBT001 - the shape of every turn
         await self.beat()
         return HEARTBEAT_SECONDS
 
     async def beat(self) -> None:
-        """Prolong the leases of what runs here; stop what was cancelled or taken over."""
-        held = [(attempt, task) for attempt, task in self._running.values() if not task.done()]
-        if not held:
+        """Prolong the leases of what is held here; stop what was cancelled or taken over, give back what waits too long."""
+        await self._give_back(self._reserve.stale())
+        running = [(attempt, task) for attempt, task in self._running.values() if not task.done()]
+        reserved = self._reserve.held()
+        if not running and not reserved:
             return
         reached(Failpoint.HEARTBEAT_BEFORE)
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
-        async with self._database.work() as work:
-            ours = await claims.extend(work, [attempt.claimed for attempt, _ in held], until)
+        held = [attempt.claimed for attempt in (*(attempt for attempt, _ in running), *reserved)]
+        async with self._database.work(durable=False) as work:
+            ours = await claims.extend(work, held, until)
         reached(Failpoint.HEARTBEAT_EXTENDED)
-        for attempt, task in held:
+        for attempt, task in running:
             asked = ours.get((attempt.claimed.position, attempt.claimed.token))
             if asked is None:
                 attempt.stop(task, "lost")
             elif asked:
                 attempt.stop(task, "cancelled")
+        asked_of = [(attempt, ours.get((attempt.claimed.position, attempt.claimed.token))) for attempt in reserved]
+        self._reserve.remove(attempt for attempt, asked in asked_of if asked is None)
+        self._cancel_reserved([attempt for attempt, asked in asked_of if asked])
+        self._reserve.prolong(until)
 
 
 def _seconds(outlook: claims.Outlook, clock: Clock) -> float:

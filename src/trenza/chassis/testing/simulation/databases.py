@@ -128,7 +128,7 @@ class SimulatedConnection(SqliteConnection):
 
     async def rollback(self) -> None:
         """Roll back, which a process that ends needs not be told."""
-        self._begin = None
+        self._begin = ()
         if self._connection is not None and self._connection.in_transaction:
             self._connection.rollback()
 
