@@ -267,7 +267,7 @@ def _throughput(subject: Subject, stores: Stores, found: Measured) -> None:
 
 def _latency(subject: Subject, stores: Stores, found: Measured) -> None:
     """Store one task at a time while the worker is idle: from here, and where that is wanted from the worker's own process."""
-    options = {"count": LATENCIES, "concurrency": CONCURRENCY}
+    options: dict[str, Any] = {"count": LATENCIES, "concurrency": CONCURRENCY}
     with stores.fresh(subject) as url:
         if subject.tables:
             _run(subject, "prepare", url)
