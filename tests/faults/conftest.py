@@ -197,12 +197,17 @@ class Installation:
             return list(await connection.scalars(sa.select(inbox.c.state).where(chosen)))
 
     async def age(self) -> None:
-        """Let two days pass: for the files, and for the schedule of the orphan sweep, which then is made up for at the start."""
+        """Let two days pass: for the files, and for the schedule of the orphan sweep, which then is made up for at the start.
+
+        What was swept before is forgotten: by its id, a second sweep for the same fire time would be known as done.
+        """
         then = time.time() - DAYS.total_seconds()
         for path in (*files(self.seen / "blobs"), *files(self.seen / "spool")):
             os.utime(path, (then, then))
         late = sa.update(schedules).where(schedules.c.name == "sweep-orphans").values(fired_until=datetime.now(UTC) - DAYS)
+        done = sa.delete(inbox).where(inbox.c.type == "photos.SweepOrphans", inbox.c.state == "completed")
         async with self._database() as database, database.work() as work:
+            await work.execute(done)
             assert (await work.execute(late)).rowcount == 1
 
     async def orphan_messages(self) -> int:
