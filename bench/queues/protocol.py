@@ -1,9 +1,9 @@
 """What every queue's script does alike: its arguments, its senders, and what it prints. The standard library only.
 
 A script is called as ``python with_NAME.py ACTION --url URL …``. ``prepare`` makes tables; ``send`` stores tasks and prints
-``{"seconds"}``, or with ``--pace`` one at a time and ``{"stored": [[number, moment]…]}``; ``work`` prints ``ready`` and then, when it
-has begun ``--count`` tasks, ``{"begun": [[number, moment]…]}``. Moments are of the system's monotonic clock, in seconds: all
-processes share it.
+``{"seconds"}``, or with ``--pace`` one at a time and ``{"stored": [[number, moment]…]}``; ``work`` prints ``ready`` and then,
+when it has begun ``--count`` tasks, ``{"begun": [[number, moment]…]}``. Moments are of the system's monotonic clock, in seconds:
+all processes share it.
 """
 
 from __future__ import annotations

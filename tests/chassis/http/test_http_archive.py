@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import tracemalloc
 import zipfile
 from collections.abc import AsyncIterator
@@ -38,11 +37,10 @@ async def test_names_are_unique_for_systems_that_ignore_case() -> None:
     assert opened.infolist()[0].date_time == (2026, 5, 31, 14, 30, 10)
 
 
+@pytest.mark.timeout(60)  # counting up for each of them took two minutes
 async def test_ten_thousand_files_of_one_name_are_named_in_no_time() -> None:
     names = [("image.jpg", b"")] * 10_000 + [("image-10002.jpg", b""), ("image.jpg", b""), ("image.jpg", b"")]
-    began = time.process_time()
     made = b"".join([part async for part in archive(entries(*names))])
-    assert time.process_time() - began < 10  # counting up for each of them took two minutes
     given = zipfile.ZipFile(io.BytesIO(made)).namelist()
     assert len(set(given)) == len(names)
     assert given[-3:] == ["image-10002.jpg", "image-10001.jpg", "image-10003.jpg"]

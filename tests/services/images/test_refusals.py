@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -151,14 +150,12 @@ async def test_bombs_are_refused_before_they_are_decoded(
     bomb, limit = bomb_and_limit
     source = await put(bomb)
     async with bind(Images, engine, call_mode) as images:
-        started = time.monotonic()
         for attempt in (images.inspect(source=source), images.render(source=source, renditions=SMALL)):
             with pytest.raises(ImageTooLarge) as caught:
                 await attempt
             assert caught.value.fields["limit"] == limit
             assert f"{limit:,}" in caught.value.detail
-        assert time.monotonic() - started < 2
-    assert engine.workers.alive == 0
+    assert engine.workers.alive == 0  # none was ever started
 
 
 async def test_the_limit_is_on_pixels_not_on_shape(make_engine: MakeEngine, put: Put) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -142,10 +141,9 @@ def test_no_lie_makes_a_parser_allocate_what_it_promises(which: int) -> None:
     ],
     ids=["tiny segments", "fill bytes", "stuffed bytes", "tiny boxes", "tiny boxes in a box", "a directory of 4097 entries"],
 )
+@pytest.mark.timeout(20)  # in less than linear time they take milliseconds, in quadratic time hours
 def test_files_made_to_cost_work_cost_little(data: bytes) -> None:
-    started = time.process_time()
     check(data)
-    assert time.process_time() - started < 0.5
 
 
 def test_a_read_too_many_is_refused_whoever_asks() -> None:
