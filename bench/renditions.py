@@ -15,6 +15,7 @@ from typing import Final, Literal
 import numpy as np
 import orjson
 from bench.quality import luma, psnr, ssim
+from bench.rendition_peers import PEERS, NotHere
 from bench.tables import Figures
 from PIL import Image, ImageOps
 
@@ -181,6 +182,16 @@ def _measured(megapixels: str, folder: Path) -> list[tuple[str, ...]]:
         each, peak = seconds[name], f"{_peak_megabytes(name, source, folder):.0f} MB" if name in _METHODS else "-"
         ratios = [f"{each / seconds[bound]:.2f}" for bound in BOUNDS]
         rows.append((f"{megapixels} MP: {name}", f"{each * 1000:.0f}", f"{1 / each:.1f}", " / ".join(ratios), peak, *quality))
+    for name, peer in PEERS.items():
+        try:
+            taken = peer(source, folder, PRESETS, ROUNDS)
+        except NotHere as missing:
+            rows.append((f"{megapixels} MP: {name}", f"not measured: {missing}", *[""] * 5))
+            continue
+        ratios = [f"{taken.seconds / seconds[bound]:.2f}" for bound in BOUNDS]
+        each = taken.seconds
+        figures = f"{each * 1000:.0f}", f"{1 / each:.1f}", " / ".join(ratios), f"{taken.peak:.0f} MB"
+        rows.append((f"{megapixels} MP: {name}", *figures, *_quality(folder, references)))
     return rows
 
 
@@ -194,7 +205,8 @@ def measure() -> Figures:
         how=f"2048, 1280 and 640 inside, 320 cover; progressive 4:2:0. Processor time, the median of {ROUNDS} interleaved rounds "
         "after a warm-up; a bound is one decode and four encodes by Pillow with nothing between (baseline / progressive: the "
         f"ratios to both). Memory: the peak of a fresh process that did {FEW}. PSNR (dB) and SSIM of the luma against Lanczos "
-        "in floating point, largest version first; those of a bound are what JPEG coding alone costs.",
+        "in floating point, largest version first; those of a bound are what JPEG coding costs. sharp and Thumbor follow the "
+        "interleaved rounds, in processes of their own; Thumbor's figure is its server's, of four requests.",
         columns=("method", "ms each", "images/s per core", "x bound", "peak memory", "PSNR", "SSIM"),
         rows=tuple(rows),
     )
