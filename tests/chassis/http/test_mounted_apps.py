@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,6 +35,8 @@ from trenza import (
     requires,
 )
 from trenza.chassis.runtime.wiring import WiringError
+from trenza.chassis.settings import PlatformSettings
+from trenza.chassis.telemetry.logs import configure_logging
 from trenza.chassis.testing import RunningServices, run_services
 
 OPEN = public("a test")
@@ -373,10 +376,12 @@ async def test_its_errors_are_left_alone_and_those_of_contracts_are_told(start: 
         assert await told("/take/bomb") == (502, "CALL_FAILED")
 
 
-async def test_a_fault_of_the_application_is_logged_once(start: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_fault_of_the_application_is_logged_once(start: Callable[..., Any]) -> None:
+    log = io.StringIO()
+    configure_logging(PlatformSettings(), stream=log)
     async with start(failing_app()) as running:
         await running.ask("GET", "/shop/unknown")
-    assert capsys.readouterr().out.count("RuntimeError: a fault of the application") == 1
+    assert log.getvalue().count("RuntimeError: a fault of the application") == 1
 
 
 async def test_routes_may_carry_their_permission_themselves(start: Callable[..., Any]) -> None:
