@@ -76,11 +76,11 @@ def without_the_unique_index(connection: sqlite3.Connection) -> None:
 
 CLAIM_IGNORES_KEYS = (r"inbox\.ordering_key IS NULL OR NOT", "1 OR NOT")
 COMPLETION_IGNORES_THE_TOKEN = (
-    r"(progress=\? WHERE )\(inbox\.position, inbox\.lease_token\) IN \((VALUES .*?\))\)",
-    r"\1inbox.position IN (SELECT column1 FROM (\2))",
+    r"(progress=\? WHERE )\(inbox\.position, inbox\.lease_token\) IN \((SELECT [^,]*, '\$\[0\]'\)), [^,]*, '\$\[1\]'\) FROM",
+    r"\1inbox.position IN (\2 FROM",
 )
 RECOVERY_TAKES_LIVING_LEASES = (r"inbox\.lease_until <= \?", "(inbox.lease_until <= ? OR 1)")
-RECOVERY_RESETS_ATTEMPTS = (r"(lease_token=\?, lease_until=\?)( WHERE inbox\.position IN \(SELECT)", r"\1, attempts=0\2")
+RECOVERY_RESETS_ATTEMPTS = (r"(lease_token=\?, lease_until=\?)( WHERE inbox\.position IN \(SELECT inbox)", r"\1, attempts=0\2")
 SCHEDULES_GO_BACK = (r"schedules\.fired_until < \?", "(schedules.fired_until < ? OR 1)")
 
 
