@@ -17,8 +17,8 @@ from trenza.chassis.testing.simulation.simulation import Finding, Simulation, fo
 
 __all__ = ["main"]
 
-_SHARE = 50
-"""Seeds that a process takes at a time."""
+_SHARE = 200
+"""Seeds that a process takes at a time: the first few compile statements for the others."""
 
 
 def main() -> int:
