@@ -69,7 +69,7 @@ async def die_at(point: Failpoint, installation: Installation, make_photo: Calla
                 await asyncio.gather(*sending)
                 os.kill(server.process_id, signal.SIGTERM)
             try:
-                code = await asyncio.wait_for(server.wait(), 40)
+                code = await asyncio.wait_for(server.wait(), 90)
             except TimeoutError:
                 pytest.fail(f"the server does not come to {point}")
             await asyncio.gather(*sending)
