@@ -8,10 +8,12 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import psutil
 import pytest
 
 from trenza.chassis.failpoints import Failpoint
@@ -20,11 +22,14 @@ from trenza.chassis.testing.server_process import EndedEarly, run_trenza
 if TYPE_CHECKING:
     from tests.faults.conftest import Installation, MakeInstallation
 
+    from trenza.chassis.testing.server_process import ServerProcess
+
 EACH = os.environ.get("FAULTS_POINTS") == "all"
 BY_COMMAND = (Failpoint.CANCEL_ASKED, Failpoint.LETTERS_REDRIVING)
 """What only operators do, by commands that are processes of their own."""
 BY_SERVER = tuple(point for point in Failpoint if point not in BY_COMMAND)
 BY_DRAIN = (Failpoint.ENDING_BEFORE_COMMIT, Failpoint.ENDING_RECORDED)
+BY_HEARTBEAT = (Failpoint.HEARTBEAT_BEFORE, Failpoint.HEARTBEAT_EXTENDED)
 BY_SCHEDULE = (Failpoint.SCHEDULE_ADVANCED, Failpoint.SCHEDULE_FIRED)
 COUNTS = {Failpoint.WORK_BEFORE_COMMIT: 8, Failpoint.WORK_COMMITTED: 8}
 """Those that a start reaches by itself are to fall in the middle of uploads."""
@@ -49,18 +54,22 @@ async def die_at(point: Failpoint, installation: Installation, make_photo: Calla
         await leave_orphaned_messages(installation, make_photo)
     if point in BY_SCHEDULE:
         await installation.age()
-    photos = 8 if point in BY_DRAIN else 1000  # a thousand is without end: it dies before
+    photos = 8 if point in BY_DRAIN else 100  # a hundred is without end: it dies before
     environment = {"TRENZA_FAILPOINT": f"{point}:{COUNTS.get(point, 1)}"}
     if point in BY_DRAIN:  # messages that are released when there is no time to finish them
         environment |= {"TRENZA_DRAIN_SECONDS": "0"}
     try:
         async with installation.serving(environment) as server, installation.client(server) as client:
+            if point in BY_HEARTBEAT:
+                with suppress(httpx.TransportError):  # it may have died with what the last start left
+                    await hold_a_photo_up(installation, server, client, make_photo)
+                photos = 0
             sending = [asyncio.create_task(keep_sending(installation, client, make_photo, photos=photos)) for _ in range(2)]
             if point in BY_DRAIN:
                 await asyncio.gather(*sending)
                 os.kill(server.process_id, signal.SIGTERM)
             try:
-                code = await asyncio.wait_for(server.wait(), 40)
+                code = await asyncio.wait_for(server.wait(), 90)
             except TimeoutError:
                 pytest.fail(f"the server does not come to {point}")
             await asyncio.gather(*sending)
@@ -78,6 +87,17 @@ async def keep_sending(
             assert (await installation.send(client, make_photo())).status_code == 202
         except httpx.TransportError:
             return
+
+
+async def hold_a_photo_up(
+    installation: Installation, server: ServerProcess, client: httpx.AsyncClient, make_photo: Callable[[], bytes]
+) -> None:
+    """Stop the image workers, and send a photo: its handler still runs when the next heartbeat comes."""
+    await installation.completed(client)
+    assert (await installation.send(client, make_photo(), Prefer="wait=60")).status_code == 201
+    for worker in psutil.Process(server.process_id).children():
+        worker.suspend()  # they end with their parent, stopped or not
+    assert (await installation.send(client, make_photo())).status_code == 202
 
 
 async def leave_orphaned_messages(installation: Installation, make_photo: Callable[[], bytes]) -> None:
