@@ -12,11 +12,13 @@ import structlog
 from trenza.chassis.testing.simulation.simulation import Simulation, folder_in_memory
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def silence() -> Iterator[None]:
+    """For these tests only: others look at what is logged."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 @pytest.fixture
