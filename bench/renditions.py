@@ -1,4 +1,4 @@
-"""Four renditions of photographs of 12 and 24 megapixels: this engine's two paths, Pillow, and the bounds."""
+"""Four renditions of photographs of 12 and 24 megapixels: our paths, the service over HTTP, its peers, the bounds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Final, Literal
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 from bench.quality import luma, psnr, ssim
-from bench.rendition_peers import PEERS, NotHere
+from bench.renderers.children import PRESETS, Renderer, Thumbor, megabytes_of, sharp, simplejpeg
+from bench.renderers.service import Service
 from bench.tables import Figures
 from PIL import Image, ImageOps
 
@@ -27,19 +30,12 @@ from trenza.services.images.planes.renderer import PlaneRenderer
 ROUNDS = 7
 SIZES: Final = {"12": (4000, 3000), "24": (6000, 4000)}
 """Megapixels, and the sides that make them."""
-PRESETS: Final[tuple[tuple[str, int, Literal["inside", "cover"], int], ...]] = (
-    ("large", 2048, "inside", 82),
-    ("medium", 1280, "inside", 72),
-    ("small", 640, "inside", 75),
-    ("thumbnail", 320, "cover", 75),
-)
 FEW = 5
-BOUNDS = ("decode and encode, baseline", "decode and encode, progressive")
 
 _planes = PlaneRenderer(LibJpeg(sys.exit))
 
 
-def _job(source: Path, folder: Path, *, fast: bool) -> RenderJob:
+def _job(source: Path, folder: Path, *, fast: bool, progressive: bool = True) -> RenderJob:
     """The job of the four presets."""
     return RenderJob(
         source=str(source),
@@ -56,24 +52,28 @@ def _job(source: Path, folder: Path, *, fast: bool) -> RenderJob:
                 fit=fit,
                 media_type="image/jpeg",
                 quality=quality,
-                progressive=True,
+                progressive=progressive,
             )
             for name, box, fit, quality in PRESETS
         ],
     )
 
 
-def _ours(source: Path, folder: Path, *, fast: bool) -> None:
+def _ours(source: Path, folder: Path, *, fast: bool, progressive: bool = True) -> None:
     """What a worker process does."""
     from trenza.services.images.rendering import render  # noqa: PLC0415 - libvips reads its settings when it loads
 
-    answer = render(_job(source, folder, fast=fast), _planes.render)
+    answer = render(_job(source, folder, fast=fast, progressive=progressive), _planes.render)
     assert answer["kind"] == "rendered", answer
     assert answer["path"] == ("planes" if fast else "libvips")
 
 
 def _over_planes(source: Path, folder: Path) -> None:
     _ours(source, folder, fast=True)
+
+
+def _over_planes_baseline(source: Path, folder: Path) -> None:
+    _ours(source, folder, fast=True, progressive=False)
 
 
 def _with_libvips(source: Path, folder: Path) -> None:
@@ -108,6 +108,7 @@ def _pillow_chain(source: Path, folder: Path) -> None:
 
 _METHODS: Final[dict[str, Callable[[Path, Path], None]]] = {
     "Trenza, planes": _over_planes,
+    "Trenza, planes, baseline files": _over_planes_baseline,
     "Trenza, libvips": _with_libvips,
     "Pillow, draft and chain": _pillow_chain,
     "Pillow as usually written": _pillow_as_usual,
@@ -135,11 +136,14 @@ def _quality(folder: Path, references: list[Image.Image]) -> tuple[str, str]:
     return " ".join(f"{psnr(*pair):.1f}" for pair in pairs), " ".join(f"{ssim(*pair):.3f}" for pair in pairs)
 
 
-def _bound(source: Path, folder: Path, versions: list[Image.Image], *, progressive: bool) -> None:
-    """One decode and four encodes, and nothing between them: no way over RGB pixels can take less."""
+def _bound(source: Path, folder: Path, *, progressive: bool) -> float:
+    """One decode and four encodes by Pillow, and nothing between them: the seconds."""
+    versions = [Image.open(folder / f"{name}.png").convert("RGB") for name, *_ in PRESETS]
+    began = time.process_time()
     Image.open(source).load()
     for (name, _, _, quality), version in zip(PRESETS, versions, strict=True):
         version.save(folder / f"{name}.jpg", "JPEG", quality=quality, progressive=progressive)
+    return time.process_time() - began
 
 
 def _peak_megabytes(method: str, source: Path, folder: Path) -> float:
@@ -153,45 +157,99 @@ def _peak_of_this_process(method: str, source: str, folder: str) -> None:
     """What `_peak_megabytes` runs."""
     for _ in range(FEW):
         _METHODS[method](Path(source), Path(folder))
-    # Not getrusage: on Linux its peak starts with that of the process that started this one.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(int(status["VmHWM"].split(maxsplit=1)[0]) / 1024)
+    print(megabytes_of(os.getpid()))
+
+
+class _Method(NamedTuple):
+    """A row: how to do it once, which gives the seconds of processor time, and how to learn the peak of memory."""
+
+    name: str
+    render: Callable[[Path, Path], float]
+    megabytes: Callable[[], float] | None
+
+
+class _Outside(Renderer, Protocol):
+    def megabytes(self) -> float:
+        """The peak of memory until now."""
+
+
+class _Peer(NamedTuple):
+    """A renderer outside of this process, and its rows: how it is asked, by their names."""
+
+    start: Callable[[], AbstractContextManager[_Outside]]
+    rows: dict[str, str]
+
+
+_BASELINE: Final = ("bound, baseline: Pillow", "bound, baseline: simplejpeg")
+_PROGRESSIVE: Final = ("bound, progressive: Pillow", "bound, progressive: simplejpeg and Pillow")
+
+
+def _inside(name: str, method: Callable[[Path, Path], None], source: Path, folder: Path) -> _Method:
+    def render(source: Path, folder: Path) -> float:
+        began = time.process_time()
+        method(source, folder)
+        return time.process_time() - began
+
+    return _Method(name, render, lambda: _peak_megabytes(name, source, folder))
+
+
+def _outside(name: str, how: str, renderer: _Outside) -> _Method:
+    return _Method(name, lambda source, folder: renderer.render(how, source, folder), renderer.megabytes)
+
+
+@contextmanager
+def _methods(source: Path, folder: Path) -> Iterator[tuple[list[_Method], dict[str, str]]]:
+    """Everything that can run here, and by name why the rest cannot. Who keeps a process has one for each of its rows."""
+    peers = (
+        _Peer(simplejpeg, {_BASELINE[1]: "baseline", _PROGRESSIVE[1]: "progressive"}),
+        _Peer(sharp, {"sharp, a clone for each version": "clone"}),
+        _Peer(sharp, {"sharp, from the largest version": "chain"}),
+        _Peer(lambda: Thumbor.running(folder), {"Thumbor over HTTP, four requests": ""}),
+        _Peer(lambda: Service.running(folder), {"Trenza over HTTP, upload to completed": ""}),
+    )
+    methods = [
+        _Method(name, partial(_bound, progressive=progressive), None)
+        for name, progressive in ((_BASELINE[0], False), (_PROGRESSIVE[0], True))
+    ]
+    methods += [_inside(name, method, source, folder) for name, method in _METHODS.items()]
+    missing = dict[str, str]()
+    with ExitStack() as stack:
+        for peer in peers:
+            try:
+                renderer = stack.enter_context(peer.start())
+            except FileNotFoundError as error:
+                missing |= dict.fromkeys(peer.rows, str(error))
+            except subprocess.CalledProcessError as error:
+                missing |= dict.fromkeys(peer.rows, f"could not be installed ({error.cmd[0]} ended with {error.returncode})")
+            else:
+                methods += [_outside(name, how, renderer) for name, how in peer.rows.items()]
+        yield sorted(methods, key=lambda method: not method.name.startswith("bound")), missing
 
 
 def _measured(megapixels: str, folder: Path) -> list[tuple[str, ...]]:
     """The rows of one size of photograph."""
+    folder.mkdir()
     source = folder / f"{megapixels}.jpg"
     source.write_bytes(encoded(photograph(*SIZES[megapixels]), "JPEG", quality=90, exif=camera_exif()))
     references = _references(source)
-    methods = {
-        BOUNDS[0]: lambda source, folder: _bound(source, folder, references, progressive=False),
-        BOUNDS[1]: lambda source, folder: _bound(source, folder, references, progressive=True),
-        **_METHODS,
-    }
-    times: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(ROUNDS + 1):
-        for name, method in methods.items():
-            start = time.process_time()
-            method(source, folder)
-            times[name].append(time.process_time() - start)
-    seconds = {name: median(each[1:]) for name, each in times.items()}
-    rows: list[tuple[str, ...]] = []
-    for name, method in methods.items():
-        method(source, folder)
-        quality = _quality(folder, references)
-        each, peak = seconds[name], f"{_peak_megabytes(name, source, folder):.0f} MB" if name in _METHODS else "-"
-        ratios = [f"{each / seconds[bound]:.2f}" for bound in BOUNDS]
-        rows.append((f"{megapixels} MP: {name}", f"{each * 1000:.0f}", f"{1 / each:.1f}", " / ".join(ratios), peak, *quality))
-    for name, peer in PEERS.items():
-        try:
-            taken = peer(source, folder, PRESETS, ROUNDS)
-        except NotHere as missing:
-            rows.append((f"{megapixels} MP: {name}", f"not measured: {missing}", *[""] * 5))
-            continue
-        ratios = [f"{taken.seconds / seconds[bound]:.2f}" for bound in BOUNDS]
-        each = taken.seconds
-        figures = f"{each * 1000:.0f}", f"{1 / each:.1f}", " / ".join(ratios), f"{taken.peak:.0f} MB"
-        rows.append((f"{megapixels} MP: {name}", *figures, *_quality(folder, references)))
+    for (name, *_), reference in zip(PRESETS, references, strict=True):
+        reference.save(folder / f"{name}.png", compress_level=1)
+    with _methods(source, folder) as (methods, missing):
+        times: dict[str, list[float]] = {method.name: [] for method in methods}
+        quality = dict[str, tuple[str, str]]()
+        for turn in range(ROUNDS + 1):
+            for method in methods:
+                times[method.name].append(method.render(source, folder))
+                if turn == 0:
+                    quality[method.name] = _quality(folder, references)
+        seconds = {name: median(each[1:]) for name, each in times.items()}
+        bounds = [min(seconds[name] for name in names if name in seconds) for names in (_BASELINE, _PROGRESSIVE)]
+        rows: list[tuple[str, ...]] = []
+        for name, _, megabytes in methods:
+            each, peak = seconds[name], "-" if megabytes is None or name.startswith("bound") else f"{megabytes():.0f} MB"
+            ratios = " / ".join(f"{each / bound:.2f}" for bound in bounds)
+            rows.append((f"{megapixels} MP: {name}", f"{each * 1000:.0f}", f"{1 / each:.1f}", ratios, peak, *quality[name]))
+    rows += [(f"{megapixels} MP: {name}", f"not measured: {why}", *"-----") for name, why in missing.items()]
     return rows
 
 
@@ -199,14 +257,16 @@ def measure() -> Figures:
     """Run the methods in turn, and time the processor."""
     os.environ["VIPS_CONCURRENCY"] = "1"
     with tempfile.TemporaryDirectory(prefix="trenza-bench-") as folder:
-        rows = [row for megapixels in SIZES for row in _measured(megapixels, Path(folder))]
+        rows = [row for megapixels in SIZES for row in _measured(megapixels, Path(folder) / megapixels)]
     return Figures(
         title="Four renditions of a JPEG",
         how=f"2048, 1280 and 640 inside, 320 cover; progressive 4:2:0. Processor time, the median of {ROUNDS} interleaved rounds "
-        "after a warm-up; a bound is one decode and four encodes by Pillow with nothing between (baseline / progressive: the "
-        f"ratios to both). Memory: the peak of a fresh process that did {FEW}. PSNR (dB) and SSIM of the luma against Lanczos "
-        "in floating point, largest version first; those of a bound are what JPEG coding costs. sharp and Thumbor follow the "
-        "interleaved rounds, in processes of their own; Thumbor's figure is its server's, of four requests.",
+        "after a warm-up; over HTTP, that of all processes of the server. A bound is one decode to RGB and four encodes with "
+        "nothing between; the ratios are to the smaller of each two (baseline / progressive). sharp: one thread, no cache. "
+        f"Thumbor: files, no storage. Memory: the peak of a fresh process that did {FEW}; of a peer, of its process after all "
+        "rounds; of the service, of all its processes. PSNR (dB) and SSIM of the luma against Lanczos in floating point, largest "
+        "version first; those of a bound are what JPEG coding alone costs, and a thumbnail that is cut half a pixel aside "
+        "loses much.",
         columns=("method", "ms each", "images/s per core", "x bound", "peak memory", "PSNR", "SSIM"),
         rows=tuple(rows),
     )

@@ -59,7 +59,8 @@ async def make_engine(blobs: Blobs, clock: ManualClock, tmp_path: Path) -> Async
 
     def make(store: Blobs | None = None, **settings: Any) -> ImageEngine:
         resources = Resources(
-            settings=ImagesSettings(**{"workers": 1, **settings}),
+            # Limits of time are meant for a worker that runs: beside other tests, one that steps back may wait for long.
+            settings=ImagesSettings(**{"workers": 1, "niceness": 0, **settings}),
             platform=PlatformSettings(data_dir=tmp_path / "data"),
             # The engine has no database, no tasks, and calls nobody.
             database=cast("Any", None),

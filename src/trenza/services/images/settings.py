@@ -29,7 +29,7 @@ class ImagesSettings(BaseSettings):
     """The longest side, in pixels."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     """Worker processes at most. One uses one core."""
-    niceness: int = Field(10, ge=0, le=19)
+    niceness: int = Field(5, ge=0, le=19)
     """By how much workers step back for the service's other processes (nice): what a caller waits for goes before pixels."""
     fast_jpeg: bool = True
     """Whether ordinary JPEGs take the fast path over planes (decision 0008). Off, libvips renders everything."""
