@@ -180,8 +180,8 @@ async def test_signals_for_the_service_do_not_end_its_workers(engine: ImageEngin
     assert engine.workers.process_ids == (process_id,)
 
 
-async def test_workers_are_recycled_and_retire(make_engine: MakeEngine, put: Put) -> None:
-    engine = make_engine(images_per_worker=2, idle_seconds=0.2)
+async def test_workers_are_recycled(make_engine: MakeEngine, put: Put) -> None:
+    engine = make_engine(images_per_worker=2)
     source = await put(PHOTO)
     seen = []
     for _ in range(3):
@@ -190,6 +190,12 @@ async def test_workers_are_recycled_and_retire(make_engine: MakeEngine, put: Put
     assert len(seen[0]) == 1
     assert seen[1] == ()
     assert seen[2] not in (seen[0], ())
+
+
+async def test_workers_retire(make_engine: MakeEngine, put: Put) -> None:
+    engine = make_engine(idle_seconds=0.2)
+    source = await put(PHOTO)
+    assert await works(engine, source)
     await until(lambda: engine.workers.alive == 0)
     assert await works(engine, source)
 
