@@ -47,7 +47,7 @@ def _replay(seed: int) -> int:
 def _many(first: int, count: int, jobs: int) -> int:
     began, failed, done = time.monotonic(), 0, 0
     with ProcessPoolExecutor(jobs, initializer=_quieten) as pool:
-        for findings in pool.map(_share, _shares(first, count)):
+        for findings in pool.map(_share, _shares(first, count, jobs)):
             for finding in findings:
                 done += 1
                 if finding.problems:
@@ -59,9 +59,10 @@ def _many(first: int, count: int, jobs: int) -> int:
     return 1 if failed else 0
 
 
-def _shares(first: int, count: int) -> Iterator[range]:
-    for start in range(first, first + count, _SHARE):
-        yield range(start, min(start + _SHARE, first + count))
+def _shares(first: int, count: int, jobs: int) -> Iterator[range]:
+    size = min(_SHARE, -(-count // jobs))
+    for start in range(first, first + count, size):
+        yield range(start, min(start + size, first + count))
 
 
 def _share(seeds: range) -> list[Finding]:
