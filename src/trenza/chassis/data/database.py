@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
@@ -14,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from trenza.chassis.data.connections import Connections, KeptConnections, PooledConnections
+from trenza.chassis.data.notices import FileNotices, Notices, PostgresNotices
 from trenza.chassis.data.postgres import watch_connections
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
@@ -63,6 +65,7 @@ class Database:
         self.url = make_url(url)
         self.schema = schema
         self.messages: MessageWriter = messages or NoMessages()
+        self._background: set[asyncio.Task[None]] = set()
         if self.is_sqlite:
             readers = max(2, pool_size // 2)
             writer = sqlite_engine(self.url, writable=True, pool_size=1, connection=sqlite_connection)
@@ -172,8 +175,19 @@ class Database:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise DatabaseUnavailable(self._silence(error)) from error
 
+    def notices(self) -> Notices:
+        """What other processes tell about this database, and this one."""
+        return FileNotices(self.url.database or "") if self.is_sqlite else PostgresNotices(self.url, self.schema)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something with this database that nobody waits for, but `close`. It raises nothing."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
     async def close(self) -> None:
         """Close all connections."""
+        await asyncio.gather(*self._background)
         await self._writer.close()
         if self._reader is not self._writer:
             await self._reader.close()

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from trenza.chassis.contract import Value
 from trenza.chassis.data import forbid_open_work
+from trenza.chassis.data.notices import tell
 from trenza.chassis.failpoints import Failpoint, reached
+from trenza.chassis.messages.news import CANCELLED_NOTICE
 from trenza.chassis.messages.tables import CANCELLED, DELAYED, DISCARDED, FAILED, RUNNING, WAITING, in_state, inbox
 
 if TYPE_CHECKING:
@@ -148,6 +150,8 @@ class Board:
         )
         async with self._database.work() as work:
             asked = (await work.execute(statement)).rowcount > 0
+            if asked:
+                await tell(work, self._database.schema, f"{CANCELLED_NOTICE} {task_id}")
         reached(Failpoint.CANCEL_ASKED)
         self.changed(task_id)
         return asked

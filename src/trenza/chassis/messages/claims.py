@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trenza.chassis.data import UnitOfWork
 
-__all__ = ["Claimed", "Outlook", "Room", "claim", "end_leases", "extend", "look", "settle"]
+__all__ = ["Claimed", "Outlook", "Room", "cancelled", "claim", "end_leases", "extend", "look", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,9 @@ _extend = (
     .values(lease_until=sa.bindparam("until"))
     .returning(inbox.c.position, inbox.c.lease_token, inbox.c.cancel_requested)
 )
+_asked_to_stop = sa.select(inbox.c.message_id).where(
+    are_held(inbox.c.position, inbox.c.lease_token, "held"), in_state(inbox.c.state, RUNNING), _cancelled
+)
 _outlook = sa.select(
     sa.exists()
     .where(in_state(inbox.c.state, WAITING), inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)))
@@ -261,3 +264,9 @@ async def extend(work: UnitOfWork, held: Collection[Claimed], until: datetime) -
     """Prolong leases. Returns (position, token) of those that still are ours, with whether their cancellation was asked for."""
     values = {"held": held_as_text((each.position, each.token) for each in held), "until": until}
     return {(row.position, row.lease_token): row.cancel_requested for row in await work.execute(_extend, values)}
+
+
+async def cancelled(connection: AsyncConnection, held: Collection[Claimed]) -> list[UUID]:
+    """The ids of those messages whose cancellation was asked for."""
+    values = {"held": held_as_text((each.position, each.token) for each in held)}
+    return list((await connection.execute(_asked_to_stop, values)).scalars())

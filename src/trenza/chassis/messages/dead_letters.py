@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.contract import Value
+from trenza.chassis.data.notices import tell
 from trenza.chassis.failpoints import Failpoint, reached
+from trenza.chassis.messages.news import WORK_NOTICE
 from trenza.chassis.messages.tables import DELAYED, DISCARDED, FAILED, RUNNING, WAITING, in_state, inbox
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class DeadLetterPage(Value):
 
 
 class DeadLetters:
-    """The dead letters in one service's database. A running service sees what is redriven here within a few seconds."""
+    """The dead letters in one service's database. A running service sees at once what is redriven here."""
 
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
@@ -84,6 +86,8 @@ class DeadLetters:
         async with self._database.work() as work:
             for position in await self._positions(work, ids, type):
                 redriven += (await work.execute(_redrive, {"at": now, "which": position})).rowcount
+            if redriven:
+                await tell(work, self._database.schema, WORK_NOTICE)
             reached(Failpoint.LETTERS_REDRIVING)
         return redriven
 
@@ -96,7 +100,10 @@ class DeadLetters:
                 .where(inbox.c.position.in_(positions), _is_dead)
                 .values(state=DISCARDED, holds_key=False, finished_at=self._clock.now())
             )
-            return (await work.execute(statement)).rowcount
+            discarded = (await work.execute(statement)).rowcount
+            if discarded:
+                await tell(work, self._database.schema, WORK_NOTICE)
+        return discarded
 
     async def _positions(self, work: UnitOfWork, ids: Sequence[UUID] | None, type_: str | None) -> Sequence[int]:
         statement = sa.select(inbox.c.position).where(_is_dead, *_of_type(type_)).order_by(inbox.c.position)

@@ -9,10 +9,12 @@ from trenza.chassis.contract import CallFailed
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.telemetry.logs import get_logger
 
-__all__ = ["FALLBACK_SECONDS", "Loop"]
+__all__ = ["FALLBACK_SECONDS", "UNHEARD_SECONDS", "Loop"]
 
-FALLBACK_SECONDS = 3.0
-"""How long a loop that serves the database sleeps at most: what another process wrote (the command line) is seen by then."""
+FALLBACK_SECONDS = 30.0
+"""How long a loop that serves the database sleeps at most: what another process wrote, and nobody told, is seen by then."""
+UNHEARD_SECONDS = 3.0
+"""The same while the notices of other processes do not come through."""
 _LONGEST_ERROR_PAUSE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 
@@ -39,17 +41,23 @@ class Loop:
         self._name = name
         self._service = service
         self._bell = asyncio.Event()
+        self._rung = False
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, with the first turn at once."""
         self._stopping = False
-        self._bell.set()
+        self.ring()
         self._task = asyncio.create_task(self._run(), name=f"{self._service} {self._name}")
 
     def ring(self) -> None:
-        """Let the next turn begin now."""
+        """Let the next turn begin now: there is something to do."""
+        self._rung = True
+        self._bell.set()
+
+    def look(self) -> None:
+        """Let the next turn begin now, as if its pause were over: there may be something to do."""
         self._bell.set()
 
     async def stop(self, timeout: float = _STOP_SECONDS) -> None:
@@ -93,11 +101,12 @@ class Loop:
             logger.error("background work failed, trying again", **facts, exc_info=error)
 
     async def _sleep(self, seconds: float) -> bool:
-        """Sleep until somebody rings or the time is over; returns whether somebody rang."""
+        """Sleep until somebody wakes us or the time is over; returns whether somebody rang."""
         try:
             async with asyncio.timeout(seconds):
                 await self._bell.wait()
         except TimeoutError:
             return False
         self._bell.clear()
-        return True
+        rung, self._rung = self._rung, False
+        return rung

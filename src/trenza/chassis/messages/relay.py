@@ -13,6 +13,8 @@ from trenza.chassis.messages.outbox import Batch
 from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trenza.chassis.messages.outbox import Outbox
     from trenza.chassis.messages.transports.base import Transport
 
@@ -30,9 +32,10 @@ logger = get_logger(__name__)
 class Relay:
     """Publishes one service's outbox in one process. A transport that fails is tried again, less and less often."""
 
-    def __init__(self, outbox: Outbox, service: str) -> None:
+    def __init__(self, outbox: Outbox, service: str, *, longest_pause: Callable[[], float] = lambda: FALLBACK_SECONDS) -> None:
         self._outbox = outbox
         self._service = service
+        self._longest_pause = longest_pause
         self._loop = Loop(self._turn, name="relay", service=service)
         self._turns = asyncio.Lock()
         self._transport: Transport | None = None
@@ -43,8 +46,12 @@ class Relay:
         self._loop.start()
 
     def wake(self) -> None:
-        """Look for messages now."""
+        """Publish now: there is something."""
         self._loop.ring()
+
+    def look(self) -> None:
+        """Look whether there is something."""
+        self._loop.look()
 
     async def flush(self, transport: Transport, timeout: float) -> bool:
         """Publish until nothing waits; False when ``timeout`` seconds were not enough or the transport fails."""
@@ -64,8 +71,8 @@ class Relay:
 
     async def _turn(self, rung: bool) -> float:  # noqa: FBT001 - the shape of every turn, see loops.py
         if self._transport is None or not (rung or await self._outbox.has_waiting()):
-            return FALLBACK_SECONDS
-        return FALLBACK_SECONDS if await self._publish_waiting(self._transport) else _BUSY_SECONDS
+            return self._longest_pause()
+        return self._longest_pause() if await self._publish_waiting(self._transport) else _BUSY_SECONDS
 
     async def _publish_waiting(self, transport: Transport) -> bool:
         """Publish all that waits; False while another process's relay is at work."""

@@ -15,6 +15,7 @@ from trenza.chassis.messages.dead_letters import DeadLetters
 from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.inbox import Inbox
 from trenza.chassis.messages.maintenance import Maintenance
+from trenza.chassis.messages.news import EVENTS_NOTICE, WORK_NOTICE, News
 from trenza.chassis.messages.outbox import Outbox
 from trenza.chassis.messages.relay import Relay
 from trenza.chassis.messages.schedules import Scheduler
@@ -68,6 +69,7 @@ class Messages:
         self._inbox = Inbox(database, service_name, self._handlers, clock)
         self._outbox = Outbox(database, service_name, clock)
         self._board = Board(database, clock)
+        self._news = news = News(database, service_name)
         self._worker = Worker(
             database,
             service_name,
@@ -76,8 +78,10 @@ class Messages:
             concurrency=settings.worker_concurrency,
             chance=chance,
             ended=self._board.changed,
+            crowded=lambda: news.announce(WORK_NOTICE),
+            longest_pause=lambda: news.longest_pause,
         )
-        self._relay = Relay(self._outbox, service_name)
+        self._relay = Relay(self._outbox, service_name, longest_pause=lambda: news.longest_pause)
         self._scheduler = Scheduler(database, service_name, schedules, inbox=self._inbox, clock=clock, fired=self._worker.wake)
         self.maintenance = Maintenance(database, service_name, self._handlers, clock, self._worker.wake)
         self._transport: Transport | None = None
@@ -108,6 +112,7 @@ class Messages:
         transport = self._connected()
         self._started = True
         await transport.subscribe(self.service_name, self.event_types, self.receive)
+        self._news.start(self._relay, self._worker)
         self._relay.start(transport)
         self._worker.start(implementation)
         await self._scheduler.start()
@@ -122,6 +127,7 @@ class Messages:
             return
         self._started = False
         started = asyncio.get_running_loop().time()
+        await self._news.stop()
         await self._scheduler.stop()
         await self.maintenance.stop()
         await self._transport.unsubscribe(self.service_name)
@@ -180,6 +186,11 @@ class Messages:
             self._relay.wake()
         if enqueued:
             self._worker.wake()
+        if not self._started:  # others have to do it
+            if published:
+                self._news.announce(EVENTS_NOTICE)
+            if enqueued:
+                self._news.announce(WORK_NOTICE)
 
     def clock_moved(self) -> None:
         """Look for all that may have fallen due."""

@@ -52,7 +52,10 @@ class Worker:
         concurrency: int,
         chance: Callable[[], float],
         ended: Callable[[UUID], None],
+        crowded: Callable[[], None] = lambda: None,
+        longest_pause: Callable[[], float] = lambda: FALLBACK_SECONDS,
     ) -> None:
+        """``ended`` is told the ids of messages whose state has changed; ``crowded`` that there is more than can begin here."""
         self._database = database
         self._service = service
         self._handlers = handlers
@@ -60,6 +63,8 @@ class Worker:
         self._concurrency = concurrency
         self._chance = chance
         self._ended = ended
+        self._crowded = crowded
+        self._longest_pause = longest_pause
         self._limits = {consumer: limit or concurrency for consumer, limit in handlers.concurrency.items()}
         self._claiming = Loop(self._turn, name="worker", service=service)
         self._beating = Loop(self._heartbeat, name="heartbeat", service=service)
@@ -69,7 +74,7 @@ class Worker:
         self._reserve = Reserve(self._limits, concurrency)
         self._attempts: Attempts | None = None
         self._draining = False
-        self._looked = float("-inf")
+        self._looked = self._next_beat = float("-inf")
         self._more = False  # whether something may be waiting that only wants room
 
     def start(self, implementation: Any) -> None:
@@ -89,8 +94,14 @@ class Worker:
             self._beating.start()
 
     def wake(self) -> None:
-        """Look for work now."""
+        """Claim now: there is work."""
         self._claiming.ring()
+
+    def look(self) -> None:
+        """Look now: another process may have left work, or cancelled what runs here."""
+        self._claiming.look()
+        if self._running or self._reserve:
+            self._beating.ring()
 
     @property
     def running(self) -> int:
@@ -126,11 +137,12 @@ class Worker:
         """Claim once, where there may be something to claim. Returns how long to sleep unless woken."""
         self._more = True  # until we know better: what ends meanwhile shall wake us
         if not self._room().consumers:
-            return FALLBACK_SECONDS
+            self._crowded()
+            return self._longest_pause()
         due = False
         if not rung or asyncio.get_running_loop().time() - self._looked > _LOOK_SECONDS:
             outlook = await self._look()  # the usual end of a quiet sleep: a read disturbs nobody
-            pause = _seconds(outlook, self._clock)
+            pause = self._seconds(outlook)
             due = pause <= 0
             if not (rung or due or outlook.waiting):
                 self._more = False
@@ -139,10 +151,20 @@ class Worker:
             return 0.0
         outlook = await self._look()
         self._more = outlook.waiting
-        pause = _seconds(outlook, self._clock)
+        room = self._room()
+        if outlook.waiting and (room.free <= 0 or min(room.slots.values()) <= 0):
+            self._crowded()
+        pause = self._seconds(outlook)
         if pause <= 0 and not due and await self._claim(due=True):
             return 0.0
         return max(pause, _SHORTEST_PAUSE_SECONDS)
+
+    def _seconds(self, outlook: claims.Outlook) -> float:
+        """Until the next delayed message falls due or a lease runs out, within the longest pause; 0 when that is past."""
+        moments = [moment for moment in (outlook.next_due, outlook.next_expiry) if moment is not None]
+        if not moments:
+            return self._longest_pause()
+        return min(max((min(moments) - self._clock.now()).total_seconds(), 0.0), self._longest_pause())
 
     def _room(self) -> claims.Room:
         """How many messages could begin now, or be held in reserve."""
@@ -247,9 +269,23 @@ class Worker:
             attempt.cancel()
             self._begin(attempt)
 
-    async def _heartbeat(self, _rung: bool) -> float:  # noqa: FBT001 - the shape of every turn
-        await self.beat()
-        return HEARTBEAT_SECONDS
+    async def _heartbeat(self, rung: bool) -> float:  # noqa: FBT001 - the shape of every turn
+        now = asyncio.get_running_loop().time()
+        if rung and now < self._next_beat:
+            await self._stop_cancelled()
+        else:
+            self._next_beat = now + HEARTBEAT_SECONDS
+            await self.beat()
+        return max(self._next_beat - asyncio.get_running_loop().time(), 0.0)
+
+    async def _stop_cancelled(self) -> None:
+        """Stop what other processes have cancelled. Only reads: where commits wake us, this must not be one."""
+        held = [attempt.claimed for attempt, _ in self._running.values()] + [each.claimed for each in self._reserve.held()]
+        if held:
+            async with self._database.read() as connection:
+                cancelled = await claims.cancelled(connection, held)
+            for message_id in cancelled:
+                self.cancel(message_id)
 
     async def beat(self) -> None:
         """Prolong the leases of what is held here; stop what was cancelled or taken over, give back what waits too long."""
@@ -274,11 +310,3 @@ class Worker:
         self._reserve.remove(attempt for attempt, asked in asked_of if asked is None)
         self._cancel_reserved([attempt for attempt, asked in asked_of if asked])
         self._reserve.prolong(until)
-
-
-def _seconds(outlook: claims.Outlook, clock: Clock) -> float:
-    """Until the next delayed message falls due or a lease runs out; at most the fallback, 0 when that is past."""
-    moments = [moment for moment in (outlook.next_due, outlook.next_expiry) if moment is not None]
-    if not moments:
-        return FALLBACK_SECONDS
-    return min(max((min(moments) - clock.now()).total_seconds(), 0.0), FALLBACK_SECONDS)

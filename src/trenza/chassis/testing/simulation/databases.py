@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from trenza.chassis.data import Database
 from trenza.chassis.data.connections import KeptConnections
+from trenza.chassis.data.notices import Silence
 from trenza.chassis.data.sqlite_connection import BUSY_SECONDS, SqliteConnection
 from trenza.chassis.testing.simulation.process import SimulatedProcess, Stopped, here
 
@@ -153,6 +154,10 @@ class SimulatedDatabase(Database):
 
     def __init__(self, path: Path, *, schema: str) -> None:
         super().__init__(f"sqlite+aiosqlite:///{path}", schema=schema, sqlite_connection=SimulatedConnection)
+
+    def notices(self) -> Silence:
+        """None: the system's clock stamps the files, and time is virtual here."""
+        return Silence()
 
     def renew(self) -> None:
         """Be ready for another process, on another event loop perhaps."""
