@@ -27,7 +27,7 @@ from bench.tables import Figures
 
 ROUNDS = 3
 TASKS = 2000
-LATENCIES = 200
+LATENCIES = 100
 CONCURRENCY = 8
 BATCH = 50
 PACE_SECONDS = 0.03
@@ -321,6 +321,10 @@ def run(subjects: tuple[Subject, ...], rounds: int = ROUNDS) -> list[Measured]:
                 print(f"  round {number + 1}: {subject.title}, {STORES[subject.store]} …", file=sys.stderr)
                 _throughput(subject, stores, its)
                 _latency(subject, stores, its)
+                print(
+                    f"    {its.handled[-1]:.0f} handled a second; ms {_percentiles(its.here)}, {_percentiles(its.elsewhere)}",
+                    file=sys.stderr,
+                )
     return found
 
 

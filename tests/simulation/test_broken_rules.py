@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from trenza.chassis.messages import Messages
+from trenza.chassis.messages.outbox import Batch
 from trenza.chassis.messages.relay import Relay
 from trenza.chassis.messages.transports.base import Transport
 from trenza.chassis.testing.simulation.simulation import Rules, Simulation
@@ -39,13 +40,14 @@ class HastyRelay(Relay):
 
     async def _publish_waiting(self, transport: Transport) -> bool:
         async with self._turns:
-            batch = await self._outbox.claim(200, timedelta(seconds=30))
-            if batch is None:
-                return False
-            await self._outbox.sent(batch, release=True)
-            if batch.messages:
-                await transport.publish(batch.messages)
-            return True
+            sent: Batch | None = None
+            while (batch := await self._outbox.claim(200, timedelta(seconds=30), sent=sent)) is not None:
+                if sent is not None:
+                    await transport.publish(sent.messages)
+                if not batch.messages:
+                    return True
+                sent = batch
+            return False
 
 
 class HastyMessages(Messages):

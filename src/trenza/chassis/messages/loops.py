@@ -100,8 +100,15 @@ class Loop:
         else:
             logger.error("background work failed, trying again", **facts, exc_info=error)
 
+    async def linger(self, seconds: float) -> None:
+        """For a turn under way: wait for a ring, which then counts as heard, so long at most. A loop that ends does not wait."""
+        if self._task is not None:
+            await self._sleep(seconds)
+
     async def _sleep(self, seconds: float) -> bool:
         """Sleep until somebody wakes us or the time is over; returns whether somebody rang."""
+        if self._stopping:
+            return False
         try:
             async with asyncio.timeout(seconds):
                 await self._bell.wait()

@@ -30,6 +30,17 @@ _LEASE_NAME = "relay"
 _waiting = in_state(outbox.c.state, WAITING)
 _insert = sa.insert(outbox).inline()
 _oldest = sa.select(outbox).where(_waiting).order_by(outbox.c.position).limit(sa.bindparam("batch"))
+_take_lease = (
+    sa.update(leases)
+    .where(leases.c.name == _LEASE_NAME)
+    .where(sa.or_(leases.c.token.is_(None), leases.c.token == sa.bindparam("own"), leases.c.until <= sa.bindparam("now")))
+    .values(token=sa.bindparam("own"), until=sa.bindparam("end"))
+)
+_release_lease = (
+    sa.update(leases)
+    .where(leases.c.name == _LEASE_NAME, leases.c.token == sa.bindparam("own"))
+    .values(token=sa.null(), until=sa.null())
+)
 _sent = (
     sa.update(outbox)
     .where(among(outbox.c.position, "positions"), _waiting)
@@ -87,41 +98,36 @@ class Outbox:
         async with self._database.read() as connection:
             return bool(await connection.scalar(sa.select(sa.exists().where(_waiting))))
 
-    async def claim(self, limit: int, lease: timedelta) -> Batch | None:
-        """Take the relay's lease and the oldest waiting messages; None while another relay holds the lease."""
+    async def claim(self, limit: int, lease: timedelta, *, sent: Batch | None = None) -> Batch | None:
+        """Take the relay's lease and the oldest waiting messages; None while another relay holds the lease.
+
+        ``sent`` is what the transport has taken over since the last claim: it is recorded as sent in the same transaction. When
+        nothing waits any more, the lease is given back at once. The commit need not wait for the disk: what is forgotten when
+        the machine dies is published again, and ignored.
+        """
         async with self._database.work(durable=False) as work:
+            if sent is not None and sent.positions:
+                await work.execute(_sent, {"positions": numbers_as_text(sent.positions), "now": self._clock.now()})
             if not await self._take_lease(work.connection, self._clock.now(), lease):
                 return None
             rows = (await work.execute(_oldest, {"batch": limit})).all()
+            if not rows:
+                await work.execute(_release_lease, {"own": self._token})
+            if sent is not None:
+                reached(Failpoint.RELAY_BEFORE_MARK)
         return Batch(
             messages=tuple(Outgoing(row.message_id, row.type, row.ordering_key, row.envelope) for row in rows),
             positions=tuple(row.position for row in rows),
         )
 
     async def _take_lease(self, connection: AsyncConnection, now: datetime, lease: timedelta) -> bool:
-        take = (
-            sa.update(leases)
-            .where(leases.c.name == _LEASE_NAME)
-            .where(sa.or_(leases.c.token.is_(None), leases.c.token == self._token, leases.c.until <= now))
-            .values(token=self._token, until=now + lease)
-        )
-        if (await connection.execute(take)).rowcount == 1:
+        values = {"own": self._token, "now": now, "end": now + lease}
+        if (await connection.execute(_take_lease, values)).rowcount == 1:
             return True
         row = {"name": _LEASE_NAME, "token": self._token, "until": now + lease}  # the very first time
         return (await connection.execute(insert_or_ignore(connection, leases), row)).rowcount == 1
 
-    async def sent(self, batch: Batch, *, release: bool) -> None:
-        """Record that the transport has taken a batch over, and give the lease back when ``release``.
-
-        The commit need not wait for the disk: what is forgotten when the machine dies is published again, and ignored.
-        """
+    async def release(self) -> None:
+        """Give the lease back, with messages still waiting: another relay may have better luck."""
         async with self._database.work(durable=False) as work:
-            if batch.positions:
-                await work.execute(_sent, {"positions": numbers_as_text(batch.positions), "now": self._clock.now()})
-            if release:
-                await work.execute(
-                    sa.update(leases)
-                    .where(leases.c.name == _LEASE_NAME, leases.c.token == self._token)
-                    .values(token=None, until=None)
-                )
-            reached(Failpoint.RELAY_BEFORE_MARK)
+            await work.execute(_release_lease, {"own": self._token})

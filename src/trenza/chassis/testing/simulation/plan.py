@@ -124,9 +124,8 @@ def _conduct(chance: random.Random) -> Conduct:
 
 
 def _faults(chance: random.Random, machines: int, *, broker: bool) -> list[Step]:
-    kinds = (
-        ["crash_at"] * 5 + ["crash_after"] * 2 + ["freeze"] * 3 + ["move_clock"] * 3 + ["crash", "restart", "cancel", "redrive"]
-    )
+    kinds = ["crash_at"] * 5 + ["crash_after"] * 2 + ["freeze"] * 3 + ["move_clock"] * 3 + ["crash", "restart", "redrive"]
+    kinds += ["cancel"] * 4  # often there is no task just then
     kinds += ["outage"] * 2 if broker else []
     return [_fault(chance, chance.choice(kinds), chance.randrange(machines)) for _ in range(chance.randint(0, 5))]
 
