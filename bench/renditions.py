@@ -115,7 +115,7 @@ _METHODS: Final[dict[str, Callable[[Path, Path], None]]] = {
 }
 
 
-def _references(source: Path) -> list[Image.Image]:
+def references(source: Path) -> list[Image.Image]:
     """Each version in floating-point Lanczos from the whole upright image."""
     upright = ImageOps.exif_transpose(Image.open(source)).convert("RGB")
     found = []
@@ -136,7 +136,7 @@ def _quality(folder: Path, references: list[Image.Image]) -> tuple[str, str]:
     return " ".join(f"{psnr(*pair):.1f}" for pair in pairs), " ".join(f"{ssim(*pair):.3f}" for pair in pairs)
 
 
-def _bound(source: Path, folder: Path, *, progressive: bool) -> float:
+def bound(source: Path, folder: Path, *, progressive: bool) -> float:
     """One decode and four encodes by Pillow, and nothing between them: the seconds."""
     versions = [Image.open(folder / f"{name}.png").convert("RGB") for name, *_ in PRESETS]
     began = time.process_time()
@@ -208,7 +208,7 @@ def _methods(source: Path, folder: Path) -> Iterator[tuple[list[_Method], dict[s
         _Peer(lambda: Service.running(folder), {"Trenza over HTTP, upload to completed": ""}),
     )
     methods = [
-        _Method(name, partial(_bound, progressive=progressive), None)
+        _Method(name, partial(bound, progressive=progressive), None)
         for name, progressive in ((_BASELINE[0], False), (_PROGRESSIVE[0], True))
     ]
     methods += [_inside(name, method, source, folder) for name, method in _METHODS.items()]
@@ -231,8 +231,8 @@ def _measured(megapixels: str, folder: Path) -> list[tuple[str, ...]]:
     folder.mkdir()
     source = folder / f"{megapixels}.jpg"
     source.write_bytes(encoded(photograph(*SIZES[megapixels]), "JPEG", quality=90, exif=camera_exif()))
-    references = _references(source)
-    for (name, *_), reference in zip(PRESETS, references, strict=True):
+    best = references(source)
+    for (name, *_), reference in zip(PRESETS, best, strict=True):
         reference.save(folder / f"{name}.png", compress_level=1)
     with _methods(source, folder) as (methods, missing):
         times: dict[str, list[float]] = {method.name: [] for method in methods}
@@ -241,13 +241,13 @@ def _measured(megapixels: str, folder: Path) -> list[tuple[str, ...]]:
             for method in methods:
                 times[method.name].append(method.render(source, folder))
                 if turn == 0:
-                    quality[method.name] = _quality(folder, references)
+                    quality[method.name] = _quality(folder, best)
         seconds = {name: median(each[1:]) for name, each in times.items()}
         bounds = [min(seconds[name] for name in names if name in seconds) for names in (_BASELINE, _PROGRESSIVE)]
         rows: list[tuple[str, ...]] = []
         for name, _, megabytes in methods:
             each, peak = seconds[name], "-" if megabytes is None or name.startswith("bound") else f"{megabytes():.0f} MB"
-            ratios = " / ".join(f"{each / bound:.2f}" for bound in bounds)
+            ratios = " / ".join(f"{each / least:.2f}" for least in bounds)
             rows.append((f"{megapixels} MP: {name}", f"{each * 1000:.0f}", f"{1 / each:.1f}", ratios, peak, *quality[name]))
     rows += [(f"{megapixels} MP: {name}", f"not measured: {why}", *"-----") for name, why in missing.items()]
     return rows

@@ -116,7 +116,7 @@ class InvalidDimensions(ContractError):
 
 
 class ProcessingTimeout(ContractError):
-    """The image took longer than it may (wall or processor time), and will every time."""
+    """The image takes more processor time than it may, and will every time."""
 
     status = 504
     code = "PROCESSING_TIMEOUT"
@@ -124,7 +124,7 @@ class ProcessingTimeout(ContractError):
 
 
 class ProcessingFailed(ContractError):
-    """The worker process died on this image: a crash of the decoder, or it was killed from outside. Trying again may help."""
+    """The worker died on this image (a crash of the decoder, or killed from outside) or was kept waiting. Trying again may help."""
 
     status = 422
     code = "PROCESSING_FAILED"

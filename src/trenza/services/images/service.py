@@ -157,7 +157,14 @@ class ImageEngine(Images):
                 "The decoder crashed on this image.", field="file", remedy="try again; if it fails again, save it anew"
             ) from death
         except TimeoutError as error:
-            self._refuse_time(self._settings.timeout_seconds, "seconds", error)
+            if self._settings.timeout_seconds <= self._settings.processor_seconds:
+                self._refuse_time(self._settings.timeout_seconds, "seconds", error)
+            raise ProcessingFailed(  # with all that time to itself, it would have reached the other limit
+                f"The image was not done after {self._settings.timeout_seconds:g} seconds, most of which it had to wait: the "
+                "machine is busy, or the decoder hangs.",
+                field="file",
+                remedy="try again; if it fails again when the machine is quiet, save the image anew",
+            ) from error
 
     def _refuse(self, refusal: answers.Refused) -> NoReturn:
         """Raise the contract's error for what a worker found wrong with an image."""

@@ -29,14 +29,15 @@ class ImagesSettings(BaseSettings):
     """The longest side, in pixels."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     """Worker processes at most. One uses one core."""
-    niceness: int = Field(5, ge=0, le=19)
+    niceness: int = Field(10, ge=0, le=19)
     """By how much workers step back for the service's other processes (nice): what a caller waits for goes before pixels."""
     fast_jpeg: bool = True
     """Whether ordinary JPEGs take the fast path over planes (decision 0008). Off, libvips renders everything."""
     prewarm: bool = False
     """Start one worker at once rather than with the first image."""
     timeout_seconds: float = Field(30.0, gt=0, le=3600)
-    """Wall time that one image may take in a worker."""
+    """Wall time that one image may take in a worker. Who needs longer and still less processor time has had to wait: that is tried
+    again."""
     processor_seconds: int = Field(10, ge=1, le=3600)
     """Processor time that one image may take."""
     memory_bytes: int = Field(1024 * _MEBIBYTE, ge=256 * _MEBIBYTE)

@@ -83,6 +83,15 @@ async def test_a_hanging_worker_is_killed_when_time_is_up(make_engine: MakeEngin
     assert await works(engine, source)
 
 
+async def test_an_image_that_had_to_wait_is_not_at_fault(make_engine: MakeEngine, put: Put) -> None:
+    engine = make_engine(timeout_seconds=1.5, processor_seconds=1)
+    source = await put(PHOTO)
+    async with stopped_worker_with_a_job(engine, source) as (_, task):
+        with pytest.raises(ProcessingFailed, match="the machine is busy"):
+            await task
+    assert await works(engine, source)
+
+
 async def test_a_cancelled_call_kills_its_worker(engine: ImageEngine, put: Put) -> None:
     source = await put(PHOTO)
     async with stopped_worker_with_a_job(engine, source) as (_, task):
