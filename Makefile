@@ -1,6 +1,6 @@
 # Everything a developer types. `.ci/run` calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults fuzz check format bench docs migrate lock clean
+.PHONY: help setup run test faults fuzz check format simulate bench docs migrate lock clean
 
 PYTHON ?= python3
 VENV := .venv

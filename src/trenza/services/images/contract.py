@@ -124,7 +124,7 @@ class ProcessingTimeout(ContractError):
 
 
 class ProcessingFailed(ContractError):
-    """The worker died on this image (a crash of the decoder, or killed from outside) or was kept waiting. Trying again may help."""
+    """The worker died on this image (its decoder crashed, or it was killed) or was kept waiting. Trying again may help."""
 
     status = 422
     code = "PROCESSING_FAILED"

@@ -36,8 +36,7 @@ class ImagesSettings(BaseSettings):
     prewarm: bool = False
     """Start one worker at once rather than with the first image."""
     timeout_seconds: float = Field(30.0, gt=0, le=3600)
-    """Wall time that one image may take in a worker. Who needs longer and still less processor time has had to wait: that is tried
-    again."""
+    """Wall time that one image may take in a worker. One that needed less processor time than it may had to wait: try again."""
     processor_seconds: int = Field(10, ge=1, le=3600)
     """Processor time that one image may take."""
     memory_bytes: int = Field(1024 * _MEBIBYTE, ge=256 * _MEBIBYTE)
