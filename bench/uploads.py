@@ -152,7 +152,8 @@ class Load:
     async def completed(self, upid: str, count: int) -> None:
         """Until that many photos are. To ask for one that is not costs the server little."""
         for status in ("queued", "processing"):
-            while (await self.client.get("/api/photos", upid=upid, status=status, limit="1"))["items"]:
+            query = {"upid": upid, "status": status, "limit": "1"}
+            while (await self.client.get("/api/photos", **query))["items"]:  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(LOOK_SECONDS)
         total = 0
         cursor: dict[str, str] | None = {}

@@ -39,12 +39,12 @@ COUNTS = {Failpoint.WORK_BEFORE_COMMIT: 8, Failpoint.WORK_COMMITTED: 8}
 def another_distribution(tmp_path: Path) -> Path:
     """A folder as pip would install one, with a service that reacts to events, and a deployment file that lists it."""
     folder = tmp_path / "site-packages"
-    information = folder / "diary-1.dist-info"
+    information = folder / "logbook-1.dist-info"
     information.mkdir(parents=True)
-    shutil.copy(Path(__file__).with_name("diary.py"), folder)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: diary\nVersion: 1\n")
-    (information / "entry_points.txt").write_text("[trenza.services]\ndiary = diary:service\n")
-    (folder / "deployment.toml").write_text('[processes.all]\nservices = ["photos", "images", "diary"]\n')
+    shutil.copy(Path(__file__).with_name("logbook.py"), folder)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: logbook\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[trenza.services]\nlogbook = logbook:service\n")
+    (folder / "deployment.toml").write_text('[processes.all]\nservices = ["photos", "images", "logbook"]\n')
     return folder
 
 
@@ -131,7 +131,7 @@ async def test_a_server_that_dies_at_points(
     for point in points:
         await die_at(point, installation, make_photo)
     await installation.prove_whole()
-    assert await installation.heard("diary") == await installation.announcements()
+    assert await installation.heard("logbook") == await installation.announcements()
 
 
 async def command(installation: Installation, *arguments: str, at: Failpoint | None = None) -> list[dict[str, Any]]:

@@ -120,6 +120,15 @@ def test_services_of_other_distributions_join_by_their_entry_point() -> None:
     assert service.name == "parcels"
 
 
+def test_a_name_in_two_distributions_is_refused(distribution: Path) -> None:
+    rival = distribution / "rival-2.0.dist-info"
+    rival.mkdir()
+    (rival / "METADATA").write_text("Metadata-Version: 2.4\nName: rival\nVersion: 2.0\n")
+    (rival / "entry_points.txt").write_text("[trenza.services]\nparcels = json:loads\n")
+    with pytest.raises(DeploymentError, match="service 'parcels' is in several distributions: acme and rival; uninstall one"):
+        load_services(("parcels",))
+
+
 @pytest.mark.usefixtures("distribution")
 def test_every_missing_piece_is_listed_in_one_error_with_the_command_that_installs_it() -> None:
     with pytest.raises(DeploymentError) as refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import defaultdict
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from importlib.resources import files
@@ -138,19 +139,26 @@ def _sentence(error: dict[str, Any]) -> str:
 def load_services(names: tuple[str, ...]) -> tuple[Service, ...]:
     """Load services by name from the entry points of the group ``trenza.services``, in the order given.
 
-    Raises `DeploymentError` that lists every unknown service and every missing package over all of them at once, and the one
-    command that installs what is missing.
+    Raises `DeploymentError` that lists every unknown service, every name that two distributions use, and every missing package
+    over all of them at once, and the one command that installs what is missing.
     """
-    registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    registered: defaultdict[str, list[EntryPoint]] = defaultdict(list)
+    for each in entry_points(group=ENTRY_POINTS):
+        registered[each.name].append(each)
     problems: list[str] = []
     extras: dict[str, set[str]] = {}
     services = []
     for name in names:
-        entry = registered.get(name)
-        if entry is None:
+        offered = registered.get(name, [])
+        if not offered:
             known = ", ".join(sorted(registered)) or "none"
             problems.append(f"no installed distribution has a service {name!r}; known: {known}")
-        elif not _lacking(entry, name, problems, extras):  # looked up before the import, which would name the first one only
+        elif len(offered) > 1:
+            offering = " and ".join(sorted(each.dist.name if each.dist else each.module for each in offered))
+            problems.append(f"service {name!r} is in several distributions: {offering}; uninstall one, or rename its service")
+        elif not _lacking(
+            entry := offered[0], name, problems, extras
+        ):  # looked up before the import, which would name the first one only
             try:
                 service = _load(entry)
             except DeploymentError as error:

@@ -11,7 +11,7 @@ from trenza import Contract, Delivery, Resources, Service, operation, reacts
 from trenza.services.photos.contract import PhotoCompleted
 
 
-class Diary(Contract, service="diary"):
+class Logbook(Contract, service="logbook"):
     """Notes what happens to photos."""
 
     @operation(idempotent=True)
@@ -20,8 +20,8 @@ class Diary(Contract, service="diary"):
         """Do nothing: what it has heard is in its inbox."""
 
 
-class DiaryKeeper(Diary):
-    """Keeps the diary."""
+class LogbookKeeper(Logbook):
+    """Keeps the logbook."""
 
     def __init__(self, resources: Resources[Any]) -> None:
         del resources
@@ -35,10 +35,10 @@ class NoSettings(BaseSettings):
 
 
 @reacts(PhotoCompleted)
-async def hear(_diary: DiaryKeeper, _event: PhotoCompleted, delivery: Delivery) -> None:
+async def hear(_logbook: LogbookKeeper, _event: PhotoCompleted, delivery: Delivery) -> None:
     """Mark as handled, together with nothing else."""
     async with delivery.finish():
         pass
 
 
-service = Service(contract=Diary, implementation=DiaryKeeper, settings=NoSettings, handlers=(hear,))
+service = Service(contract=Logbook, implementation=LogbookKeeper, settings=NoSettings, handlers=(hear,))
