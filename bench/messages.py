@@ -338,12 +338,12 @@ def measure() -> Figures:
     return Figures(
         title="Tasks and events",
         how=f"{TASKS} small tasks by {CONCURRENCY} clients, then {CONCURRENCY} handlers at once in one process; median of "
-        f"{ROUNDS} interleaved rounds. Stored: by transactions of one and of {BATCH}, while the worker stands still. Handled: "
-        "until the last is marked as handled, as far as the queue tells. To best peer: the fastest other queue on PostgreSQL with the "
-        "same durability. ms: from commit to the beginning of the handler, median / p99, one task at a time while all is idle, "
-        "stored by the worker's own process (here) and by another (elsewhere). Acks late: a task whose worker dies is handled "
-        "again. Once: an effect in the database commits together with the mark that the task is done. Key order: tasks of one "
-        "key are handled one at a time, in their order.",
+        f"{ROUNDS} interleaved rounds. Stored: by transactions of one and of {BATCH}, while the worker stands still. "
+        "Handled: until the last is marked as handled, as far as the queue tells. To best peer: the fastest other "
+        "queue on PostgreSQL with the same durability. ms: from commit to the beginning of the handler, median / p99, "
+        "one task at a time while all is idle, stored by the worker's own process (here) and by another (elsewhere). "
+        "Acks late: a task whose worker dies is handled again. Once: an effect in the database commits together with "
+        "the mark that the task is done. Key order: tasks of one key are handled one at a time, in their order.",
         columns=(
             "queue", "store", "stored/s", f"in {BATCH}s", "handled/s", "to best peer", "here ms", "elsewhere ms",
             "acks", "once", "key order",

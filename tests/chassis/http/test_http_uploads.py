@@ -141,6 +141,11 @@ async def test_a_file_over_the_limit_is_removed_while_it_still_arrives(spool: Pa
         (form(part("", b"x")), 400, "MALFORMED_MULTIPART"),
         (form(part("n" * 201, b"x")), 400, "MALFORMED_MULTIPART"),
         (form(part("f", b"x", "x", "Content-Transfer-Encoding: base64")), 400, "MALFORMED_MULTIPART"),
+        (
+            form(b"--" + BOUNDARY + b"\r\nContent-Disposition: form-data; name=f; filename*=UTF-8''x.jpg\r\n\r\nx\r\n"),
+            400,
+            "MALFORMED_MULTIPART",
+        ),
         (form(part("f", b"x", "x", *[f"X-{n}: y" for n in range(30)])), 400, "MALFORMED_MULTIPART"),
         (form(part("f", b"x", "x", "X-Long: " + "y" * 9000)), 400, "MALFORMED_MULTIPART"),
         (form(b"--" + BOUNDARY + b"\r\nContent-Type: text/plain\r\n\r\nx\r\n"), 400, "MALFORMED_MULTIPART"),

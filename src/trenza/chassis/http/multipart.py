@@ -182,7 +182,7 @@ class FormParser(Generic[P]):
         else:
             self._files += 1
             if self._files > self._limits.files:
-                raise TooManyFiles(limit=self._limits.files)
+                raise TooManyFiles(limit=self._limits.files, field=headers.name)
             self.current = self._new_file(headers)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -208,6 +208,8 @@ def _part_headers(headers: dict[bytes, bytes]) -> PartHeaders:
     if headers.get(b"content-transfer-encoding", b"").strip().lower() not in _PLAIN_ENCODINGS:
         raise MalformedMultipart(problem=f"the part {name} is encoded; send its bytes as they are", field=name)
     filename = parameters.get(b"filename")
+    if filename is None and b"filename*" in headers.get(b"content-disposition", b"").lower():  # RFC 7578, section 4.2
+        raise MalformedMultipart(problem=f'the part {name} says filename*; say filename="…" in UTF-8 instead', field=name)
     media_type, _ = parse_options_header(headers.get(b"content-type", b""))
     declared = media_type.decode("latin-1")
     return PartHeaders(
