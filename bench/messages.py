@@ -25,7 +25,7 @@ from uuid import uuid4
 from bench.peers import environment
 from bench.tables import Figures
 
-ROUNDS = 3
+ROUNDS = 2
 TASKS = 1000
 LATENCIES = 100
 CONCURRENCY = 8
