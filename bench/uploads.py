@@ -30,10 +30,10 @@ CLIENTS = 4
 WARM_UP = 4
 WIDTH, HEIGHT = 4000, 3000
 LOOK_SECONDS = 0.25
-ROUNDS = 3
+ROUNDS = 2
 AIM = 1000
 """Photos a minute."""
-PACED = 200
+PACED = 150
 """Uploads at each pace."""
 SHARES = (0.25, 0.5, 0.75)
 """Of what the machine completes at most."""

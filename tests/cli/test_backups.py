@@ -82,7 +82,13 @@ def test_a_backup_holds_what_cannot_be_made_anew(trenza: Trenza, data: Path, tmp
     file = tmp_path / "b.tar"
     assert trenza("backup", file, "--data-dir", data).exit_code == 0
     with tarfile.open(file) as archive:
-        assert archive.getnames() == ["trenza-backup.json", "db/photos.sqlite3", "blobs/photos/a.jpg", "keys/signing.pem"]
+        assert archive.getnames() == [
+            "trenza-backup.json",
+            "db/photos.sqlite3",
+            "blobs/photos/a.jpg",
+            "keys/signing.pem",
+            "SHA256SUMS",
+        ]
     target = tmp_path / "target"
     assert trenza("restore", file, "--data-dir", target).exit_code == 0
     assert (target / "blobs" / "photos" / "a.jpg").read_bytes() == b"picture"
@@ -159,6 +165,42 @@ def test_a_file_that_is_no_backup_leaves_nothing(trenza: Trenza, data: Path, tmp
     (tmp_path / "text.tar").write_text("not a tar")
     assert "is no backup of Trenza" in trenza("restore", tmp_path / "text.tar", "--data-dir", target).stderr
     assert "is no file" in trenza("restore", tmp_path / "nothing.tar", "--data-dir", target).stderr
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 4])
+def test_a_backup_without_its_end_is_refused(trenza: Trenza, data: Path, tmp_path: Path, kept: int) -> None:
+    file, target = tmp_path / "b.tar", tmp_path / "target"
+    assert trenza("backup", file, "--data-dir", data).exit_code == 0
+    with tarfile.open(file) as archive:
+        offset = archive.getmembers()[kept].offset  # where tar itself sees a proper end
+    file.write_bytes(file.read_bytes()[:offset])
+    refused = trenza("restore", file, "--data-dir", target)
+    assert refused.exit_code == 1
+    assert "its end is missing" in refused.stderr
+    assert [path.name for path in target.iterdir()] == ["lock"]
+
+
+def test_a_backup_with_a_changed_byte_is_refused(trenza: Trenza, data: Path, tmp_path: Path) -> None:
+    file, target = tmp_path / "b.tar", tmp_path / "target"
+    assert trenza("backup", file, "--data-dir", data).exit_code == 0
+    file.write_bytes(file.read_bytes().replace(b"picture", b"Picture"))
+    refused = trenza("restore", file, "--data-dir", target)
+    assert refused.exit_code == 1
+    assert "blobs/photos/a.jpg is missing or has changed" in refused.stderr
+
+
+def test_nothing_starts_on_half_a_restore_and_it_can_be_done_again(trenza: Trenza, data: Path, tmp_path: Path) -> None:
+    file, target = tmp_path / "b.tar", tmp_path / "target"
+    assert trenza("backup", file, "--data-dir", data).exit_code == 0
+    assert trenza("restore", file, "--data-dir", target).exit_code == 0
+    (target / "restoring").mkdir()  # as a SIGKILL leaves it, between the parts
+    (target / "db").rename(target / "restoring" / "db")
+    for command in (("up", "--port", "0"), ("backup", tmp_path / "c.tar"), ("migrate",)):
+        refused = trenza(*command, "--data-dir", target)
+        assert refused.exit_code == 1, command
+        assert "half of a restore that was cut off" in refused.stderr, command
+    assert trenza("restore", file, "--data-dir", target).exit_code == 0
+    assert sorted(path.name for path in target.iterdir()) == ["blobs", "db", "keys", "lock"]
 
 
 def test_a_damaged_database_is_not_backed_up(trenza: Trenza, data: Path, tmp_path: Path) -> None:

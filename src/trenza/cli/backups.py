@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final, cast
 
 from trenza.chassis.runtime.databases import database_urls
 from trenza.chassis.runtime.deployment import load_services, read_deployment
-from trenza.chassis.runtime.lock import lock_data_folder
+from trenza.chassis.runtime.lock import RESTORING, lock_data_folder, refuse_half_restored
 from trenza.chassis.settings import PlatformSettings
 from trenza.cli.errors import Failure
 from trenza.cli.options import read_settings
@@ -27,13 +30,37 @@ from trenza.cli.options import read_settings
 __all__ = ["back_up", "restore"]
 
 _MANIFEST: Final = "trenza-backup.json"
-_FORMAT: Final = 1
+_SUMS: Final = "SHA256SUMS"
+"""The last member: a line for each file, as `sha256sum` writes and checks them. Without it, the end is missing."""
+_FORMAT: Final = 2
 _PARTS: Final = ("keys", "blobs", "db")
 """What a data folder holds that cannot be made anew. Restored in this order: with the databases, everything is there."""
-_RESTORING: Final = "restoring"
 _LOCK_SECONDS: Final = 15.0
 """How long to wait for a writer to let a database go."""
 _TOLERATED: Final = {"lock", "spool"}
+
+
+Sums = dict[str, str]
+"""SHA-256 in hexadecimal, by the name of the member."""
+
+
+class _Summing:
+    """A file whose SHA-256 is taken while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """As files do."""
+        data = self._file.read(size)
+        self._hash.update(data)
+        return data
+
+    @property
+    def sum(self) -> str:
+        """Of what has been read."""
+        return self._hash.hexdigest()
 
 
 def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[int, int]:
@@ -46,21 +73,25 @@ def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[in
     settings = read_settings(data_dir)
     folder = settings.data_dir
     _require_embedded(settings, deployment)
+    refuse_half_restored(folder)
     if not (folder / "db").is_dir():
         raise Failure(f"{folder} holds no data: name the folder with --data-dir or TRENZA_DATA_DIR")
     if target.exists():
         raise Failure(f"{target} exists already: choose another name, or remove it")
-    with _written_whole(target) as sink, tarfile.open(fileobj=sink, mode="w") as archive:
+    sums: Sums = {}
+    with _ended_in_order(), _written_whole(target) as sink, tarfile.open(fileobj=sink, mode="w") as archive:
         made = {"format": _FORMAT, "made_at": datetime.now(UTC).isoformat(), "version": version("trenza")}
-        _add(archive, _MANIFEST, io.BytesIO(json.dumps(made).encode()), time.time())
+        _add(archive, {}, _MANIFEST, io.BytesIO(json.dumps(made).encode()), time.time())
         databases = sorted((folder / "db").glob("*.sqlite3"))
         with ExitStack() as open_ones:
             for database, snapshot in zip(databases, _one_moment(databases, open_ones), strict=True):
                 with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trenza-backup-") as scratch:
                     copy = _copied(database, snapshot, Path(scratch) / database.name)
-                    _add_file(archive, f"db/{database.name}", copy)
-        objects = _add_tree(archive, folder, "blobs")
-        _add_tree(archive, folder, "keys")
+                    _add_file(archive, sums, f"db/{database.name}", copy)
+        objects = _add_tree(archive, sums, folder, "blobs")
+        _add_tree(archive, sums, folder, "keys")
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+        _add(archive, {}, _SUMS, io.BytesIO(lines.encode()), time.time())
     return len(databases), objects
 
 
@@ -70,16 +101,18 @@ def restore(source: Path, *, data_dir: Path | None) -> Path:
     if not source.is_file():
         raise Failure(f"{source} is no file: name the backup")
     with lock_data_folder(folder):
-        if held := sorted({path.name for path in folder.iterdir()} - _TOLERATED - {_RESTORING}):
+        cut_off = {RESTORING, *_PARTS} if (folder / RESTORING).exists() else set()
+        if held := sorted({path.name for path in folder.iterdir()} - _TOLERATED - cut_off):
             raise Failure(f"{folder} is not empty ({', '.join(held)}): restore into another folder with --data-dir")
-        scratch = folder / _RESTORING
-        shutil.rmtree(scratch, ignore_errors=True)  # of a restore that was cut off
+        scratch = folder / RESTORING
+        for name in sorted(cut_off - {RESTORING}):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)  # after the parts: while it is there, nothing starts on them
         scratch.mkdir(mode=0o700)
         try:
             with tarfile.open(source, mode="r:") as archive:
                 _check_manifest(archive)
-                for member in archive:
-                    _unpack(archive, member, scratch)
+                _unpack_all(archive, scratch)
         except tarfile.TarError as error:
             shutil.rmtree(scratch)
             raise Failure(f"{source} is no backup of Trenza, or it is damaged ({error}): use another") from None
@@ -104,6 +137,23 @@ def _require_embedded(settings: PlatformSettings, deployment: str) -> None:
         inside = url.get_backend_name() == "sqlite" and Path(url.database or "").parent == settings.data_dir / "db"
         if not inside:
             raise Failure(f"the database of {service} is not in the data folder: back it up by its own means (pg_dump)")
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: what it has written halfway holds keys, and is removed."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may set what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -167,34 +217,37 @@ def _copied(database: Path, snapshot: sqlite3.Connection, copy: Path) -> Path:
     return copy
 
 
-def _add_tree(archive: tarfile.TarFile, folder: Path, part: str) -> int:
+def _add_tree(archive: tarfile.TarFile, sums: Sums, folder: Path, part: str) -> int:
     """Add all files below a part of the data folder; returns how many."""
     added = 0
     for parent, folders, names in os.walk(folder / part):
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
-            added += _add_file(archive, path.relative_to(folder).as_posix(), path)
+            added += _add_file(archive, sums, path.relative_to(folder).as_posix(), path)
     return added
 
 
-def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> bool:
+def _add_file(archive: tarfile.TarFile, sums: Sums, name: str, path: Path) -> bool:
     """Add a file; False when it has been deleted meanwhile."""
     try:
         with path.open("rb") as file:
-            _add(archive, name, file, path.stat().st_mtime)
+            _add(archive, sums, name, file, path.stat().st_mtime)
     except FileNotFoundError:
         return False
     return True
 
 
-def _add(archive: tarfile.TarFile, name: str, file: BinaryIO, modified: float) -> None:
+def _add(archive: tarfile.TarFile, sums: Sums, name: str, file: BinaryIO, modified: float) -> None:
+    """Add a file, and put down its sum."""
     member = tarfile.TarInfo(name)
     member.size = file.seek(0, io.SEEK_END)
     member.mtime = int(modified)
     member.mode = 0o600
     file.seek(0)
-    archive.addfile(member, file)
+    summing = _Summing(file)
+    archive.addfile(member, cast("IO[bytes]", summing))
+    sums[name] = summing.sum
 
 
 def _check_manifest(archive: tarfile.TarFile) -> None:
@@ -206,17 +259,35 @@ def _check_manifest(archive: tarfile.TarFile) -> None:
         raise Failure("the backup is of a format that this version does not know: restore it with the version that made it")
 
 
-def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write one member below a folder. Nothing but plain files in the known parts is taken."""
+def _unpack_all(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write all members below a folder, and compare them with the sums at the end."""
+    found: Sums = {}
+    for member in archive:
+        if member.name == _SUMS:
+            file = archive.extractfile(member)
+            lines = file.read().decode().splitlines() if file is not None else []
+            wanted = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+            if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+                raise tarfile.ReadError(f"{wrong[0]} is missing or has changed, one of {len(wrong)}")
+            if (surplus := archive.next()) is not None:
+                raise tarfile.ReadError(f"it holds {surplus.name!r} after its end, which no backup does")
+            return
+        if member.name != _MANIFEST:
+            found[member.name] = _unpack(archive, member, folder)
+    raise tarfile.ReadError("its end is missing")
+
+
+def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> str:
+    """Write one member below a folder; its SHA-256. Nothing but plain files in the known parts is taken."""
     parts = PurePosixPath(member.name).parts
-    if parts == (_MANIFEST,):
-        return
     file = archive.extractfile(member) if member.isreg() else None
     if file is None or len(parts) < 2 or parts[0] not in _PARTS or ".." in parts:  # noqa: PLR2004 - a folder and a name
         raise tarfile.ReadError(f"it holds {member.name!r}, which no backup does")
     path = folder.joinpath(*parts)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    summing = _Summing(file)
     with path.open("xb") as target:
         path.chmod(0o600)
-        shutil.copyfileobj(file, target)
+        shutil.copyfileobj(summing, target)
     os.utime(path, (member.mtime, member.mtime))
+    return summing.sum

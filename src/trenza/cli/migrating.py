@@ -10,6 +10,7 @@ import typer
 from trenza.chassis.runtime.assembly import open_databases
 from trenza.chassis.runtime.databases import migrate, pending_migrations
 from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.lock import refuse_half_restored
 from trenza.cli.options import read_settings
 
 __all__ = ["migrate_all"]
@@ -18,6 +19,7 @@ __all__ = ["migrate_all"]
 def migrate_all(*, data_dir: Path | None, deployment: str) -> None:
     """Apply what is pending and say which databases that changed."""
     settings = read_settings(data_dir)
+    refuse_half_restored(settings.data_dir)
     services = load_services(
         tuple(name for process in read_deployment(deployment).processes.values() for name in process.services)
     )

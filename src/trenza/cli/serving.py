@@ -15,7 +15,7 @@ import typer
 from trenza.chassis.auth.roles import PLATFORM_ROLES, RoleBook
 from trenza.chassis.runtime.application import create_app
 from trenza.chassis.runtime.deployment import read_deployment
-from trenza.chassis.runtime.lock import lock_data_folder
+from trenza.chassis.runtime.lock import lock_data_folder, refuse_half_restored
 from trenza.chassis.runtime.server import bind, serve
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import configure_logging
@@ -33,6 +33,7 @@ def run(*, host: str, port: int, data_dir: Path | None, deployment: str) -> int:
     settings = read_settings(data_dir)
     plan = read_deployment(deployment)
     with bind(host, port) as bound, lock_data_folder(settings.data_dir):
+        refuse_half_restored(settings.data_dir)
         address = _address(host, bound.getsockname()[1])
         if "public_url" not in settings.model_fields_set:
             settings = read_settings(data_dir, public_url=address)

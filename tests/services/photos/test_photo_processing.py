@@ -138,6 +138,8 @@ async def test_a_photo_that_takes_too_long_is_not_tried_again(platform: Platform
     answer = await platform.upload(PHOTO, wait=30)
     assert answer.status_code == ProcessingTimeout.status
     assert answer.json()["photo"]["attempts"] == 1
+    assert answer.json()["field"] == "file"
+    assert answer.json()["remedy"].startswith("scale it down")
 
 
 async def test_an_engine_that_stumbles_is_asked_three_times(platform: Platform) -> None:

@@ -70,6 +70,32 @@ async def test_uploads_are_for_ones_own_unit(platform: Platform) -> None:
     assert await upload(PHOTO, ("photos:editor@NORTE",)) == (200, "NORTE")
 
 
+async def test_what_one_unit_was_answered_is_not_answered_to_another(platform: Platform) -> None:
+    north, south = ("photos:editor@NORTE",), ("photos:editor@SUR",)  # of one and the same subject
+    key = {"Idempotency-Key": "k-1"}
+
+    async def upload(scopes: tuple[str, ...]) -> dict[str, str]:
+        files, data = {"file": ("a.jpg", PHOTO)}, {"upid": "UP-1"}
+        answer = await platform.ask("POST", "/api/photos/upload", scopes=scopes, files=files, data=data, headers=key)
+        assert answer.status_code == 202
+        body: dict[str, str] = answer.json()
+        return body
+
+    ours, theirs = await upload(north), await upload(south)
+    assert (ours["centro_gestor"], theirs["centro_gestor"]) == ("NORTE", "SUR")
+    assert (await upload(north))["id"] == ours["id"]
+
+    order = {"upid": "UP-1", "bytes": len(PHOTO) + 1}
+    made = (await platform.ask("POST", "/api/photos/uploads", json=order, scopes=north)).json()
+    await platform.http.put(made["url"], content=PHOTO + b"1")
+    complete = f"/api/photos/uploads/{made['id']}/complete"
+    for status in (404, 404):
+        refused = await platform.ask("POST", complete, scopes=south)
+        assert (refused.status_code, refused.json()["code"]) == (status, "UPLOAD_NOT_FOUND")
+    assert (await platform.ask("POST", complete, scopes=north)).status_code == 202
+    assert (await platform.ask("POST", complete, scopes=south)).status_code == 404
+
+
 async def test_so_are_the_other_ways_to_upload(platform: Platform) -> None:
     scopes = ("photos:editor@NORTE",)
     order = {"upid": "UP-1", "bytes": len(PHOTO)}

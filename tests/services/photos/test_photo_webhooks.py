@@ -314,6 +314,12 @@ async def test_every_way_to_write_this_machine_is_seen(host: str) -> None:
         await reachable_addresses(host, 80, Allowed())
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 300 + ".com", "xn--a"])
+async def test_what_cannot_be_a_host_is_not_tried_again(host: str) -> None:
+    with pytest.raises(AddressForbidden):
+        await post(f"http://{host}/", b"{}", {}, allowed=Allowed(), authorities=None)
+
+
 async def test_what_the_operator_lists_is_reached() -> None:
     assert set(await reachable_addresses("localhost", 80, Allowed.of(("LOCALHOST",)))) <= {"127.0.0.1", "::1"}
     assert await reachable_addresses("127.0.0.1", 80, Allowed.of(("127.0.0.0/8",))) == ("127.0.0.1",)

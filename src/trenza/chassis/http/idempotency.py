@@ -81,7 +81,7 @@ class IdempotencyKeyInUse(Refusal):
 
 
 class Idempotency:
-    """Remembers answers in the service's own database, for 24 hours, by principal, route and key."""
+    """Remembers answers in the service's own database, for 24 hours, by principal (scopes included), route and key."""
 
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
@@ -111,7 +111,8 @@ class Idempotency:
             return await produce()
         if not _KEY.fullmatch(key):
             raise InvalidIdempotencyKey(field="Idempotency-Key", limit=_LONGEST_KEY)
-        row_id = fingerprint_of(principal.kind, principal.subject, route, key)
+        # With the scopes: whoever may do less must not be handed what the same subject got by another token.
+        row_id = fingerprint_of(principal.kind, principal.subject, " ".join(sorted(principal.scopes)), route, key)
         token = uuid4()
         async with self._database.work() as work:
             earlier = await self._claim(work, row_id, fingerprint, token)

@@ -10,7 +10,23 @@ from pathlib import Path
 
 from trenza.chassis.settings import CannotStart
 
-__all__ = ["DataFolderInUse", "DataFolderUnusable", "lock_data_folder", "make_data_folder"]
+__all__ = [
+    "RESTORING",
+    "DataFolderHalfRestored",
+    "DataFolderInUse",
+    "DataFolderUnusable",
+    "lock_data_folder",
+    "make_data_folder",
+    "refuse_half_restored",
+]
+
+
+RESTORING = "restoring"
+"""The folder within a data folder in which a restore unpacks. While it is there, the data is not whole."""
+
+
+class DataFolderHalfRestored(CannotStart):
+    """A restore into the data folder was cut off."""
 
 
 class DataFolderInUse(CannotStart):
@@ -28,6 +44,13 @@ def make_data_folder(folder: Path) -> None:
     except OSError as error:
         message = f"data folder {folder} cannot be made ({error.strerror}): choose another with --data-dir or TRENZA_DATA_DIR"
         raise DataFolderUnusable(message) from None
+
+
+def refuse_half_restored(folder: Path) -> None:
+    """Raise `DataFolderHalfRestored` where objects may be without their records, and would be swept."""
+    if (folder / RESTORING).exists():
+        message = f"data folder {folder} holds half of a restore that was cut off: run the same `trenza restore` again"
+        raise DataFolderHalfRestored(message)
 
 
 @contextmanager

@@ -12,12 +12,18 @@ from starlette.responses import Response
 from trenza.chassis.http.documentation import documented_problems
 from trenza.chassis.http.prefer import Wait
 from trenza.chassis.http.problem import Problem
-from trenza.services.images.contract import Images
+from trenza.services.images.contract import Images, ImageTooLarge, InvalidImageFormat, ProcessingTimeout
 from trenza.services.photos.routes.bodies import PhotoBody
 
 __all__ = ["IDEMPOTENCY_KEY", "PREFER_WAIT", "accepted_answer", "documented_problems", "failure_as_problem", "json_answer"]
 
 _FAILURES: Final = {refusal.code: refusal for refusal in Images.operations["render"].errors}
+_REMEDIES: Final = {
+    InvalidImageFormat.code: "send the complete file, as the camera or the program saved it",
+    ImageTooLarge.code: "scale it down, and send it again",
+    ProcessingTimeout.code: "scale it down, or save it as an ordinary JPEG, and send it again",
+}
+_ANY_OTHER_REMEDY: Final = "try again (POST /api/photos/{photo_id}/retry); if it fails again, save the image anew and send that"
 
 
 def accepted_answer(status: int, photo: PhotoBody, wait: Wait) -> Response:
@@ -43,6 +49,8 @@ def failure_as_problem(photo: PhotoBody) -> Problem:
         title=known.title if known else "Processing failed",
         detail=failure.detail,
         headers={"Location": f"/api/photos/{photo.id}"},
+        field="file",
+        remedy=_REMEDIES.get(failure.code, _ANY_OTHER_REMEDY.format(photo_id=photo.id)),
         photo=photo.model_dump(mode="json"),
     )
 

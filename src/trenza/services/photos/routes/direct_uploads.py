@@ -100,7 +100,7 @@ async def complete_upload(request: Request, photos: Service, caller: Editor, upl
     wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
 
     async def complete() -> Response:
-        status, body = await outcome(photos, await photos.direct_uploads.complete(upload_id), wait)
+        status, body = await outcome(photos, await photos.direct_uploads.complete(upload_id, units=caller.units), wait)
         return accepted_answer(status, body, wait)
 
     return await photos.idempotency.run(

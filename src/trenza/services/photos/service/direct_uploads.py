@@ -61,15 +61,17 @@ class DirectUploads:
             await store.add_upload(work, upload)
         return upload, url
 
-    async def complete(self, upload_id: UUID) -> Accepted:
+    async def complete(self, upload_id: UUID, *, units: frozenset[str] | None) -> Accepted:
         """Make a photo of what was put, as if it had been uploaded; completing again gives the same photo.
 
-        The bytes are read once more to verify them, and stored where nobody holds a link to write. Raises `UploadNotFound` (also
-        for somebody else's), `UploadIncomplete`, `UploadMismatch`, and what `Uploads.accept` raises.
+        ``units`` are the organisation units in which the caller may upload, None for all. The bytes are read once more to verify
+        them, and stored where nobody holds a link to write. Raises `UploadNotFound` (also for what is not the caller's),
+        `UploadIncomplete`, `UploadMismatch`, and what `Uploads.accept` raises.
         """
         async with self._database.read() as connection:
             upload = await store.find_upload(connection, upload_id)
-            if upload is None or upload.created_by != current_context().principal.subject:
+            own = upload is not None and upload.created_by == current_context().principal.subject
+            if upload is None or not own or not (units is None or upload.details.unit in units):
                 raise UploadNotFound("there is no such upload of yours, or it has expired", remedy="ask for a new one")
             if upload.photo_id is not None:
                 photo = await store.find(connection, upload.photo_id)

@@ -18,7 +18,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressForbidden(Exception):
-    """The host is, or resolves to, an address of this machine or of a network that is not public."""
+    """The host is, or resolves to, an address of this machine or of a network that is not public; or it cannot be a host."""
 
 
 class HostUnknown(Exception):
@@ -59,7 +59,9 @@ async def reachable_addresses(host: str, port: int, allowed: Allowed) -> tuple[s
     """
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:  # too long, empty between dots, or no IDNA: there never will be such a host
+        raise AddressForbidden(f"{host[:100]} is no name of a host") from error
+    except OSError as error:
         raise HostUnknown(f"{host} has no address: {error}") from error
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:

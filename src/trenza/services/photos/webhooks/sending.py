@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trenza.services.photos.webhooks.addresses import Allowed, HostUnknown, reachable_addresses
+from trenza.services.photos.webhooks.addresses import AddressForbidden, Allowed, HostUnknown, reachable_addresses
 from trenza.services.photos.webhooks.receivers import ReceiverBusy, ReceiverUnreachable, WebhookFailed
 
 if TYPE_CHECKING:
@@ -46,22 +46,26 @@ async def post(url: str, body: bytes, headers: dict[str, str], *, allowed: Allow
     """
     import httpx  # noqa: PLC0415 - a tenth of the API's start, which only who has told a webhook shall pay
 
-    target = httpx.URL(url)
+    try:
+        target = httpx.URL(url)
+        host = target.host
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise AddressForbidden(f"{url[:100]} names no host") from error
     port = target.port or (443 if target.scheme == "https" else 80)
     patience = httpx.Timeout(SECONDS, connect=CONNECT_SECONDS)
     try:
         async with asyncio.timeout(SECONDS):
-            addresses = await reachable_addresses(target.host, port, allowed)
+            addresses = await reachable_addresses(host, port, allowed)
             trusted = _trusted(authorities)
             async with httpx.AsyncClient(verify=trusted, trust_env=False, follow_redirects=False, timeout=patience) as client:
                 answer = await _answer_of_the_first(client, addresses, target, body, headers)
     except TimeoutError as error:
-        raise ReceiverUnreachable(f"{target.host} did not answer within {SECONDS:.0f} s") from error
+        raise ReceiverUnreachable(f"{host} did not answer within {SECONDS:.0f} s") from error
     except HostUnknown as error:
         raise ReceiverUnreachable(str(error)) from error
     except (httpx.HTTPError, ssl.SSLError) as error:
-        raise ReceiverUnreachable(f"{target.host} could not be told: {type(error).__name__}: {error}") from error
-    _judge(answer, target.host)
+        raise ReceiverUnreachable(f"{host} could not be told: {type(error).__name__}: {error}") from error
+    _judge(answer, host)
 
 
 async def _answer_of_the_first(
