@@ -27,6 +27,8 @@ CANCELLED_NOTICE = "cancelled"
 
 _INTERVAL_SECONDS = 0.25
 """The shortest time between two tellings: who was told keeps claiming as long as something waits."""
+_SOON_SECONDS = 0.01
+"""The same for a process that can begin nothing itself."""
 
 logger = get_logger(__name__)
 
@@ -62,19 +64,22 @@ class News:
         """Wake nobody any more."""
         await self._notices.stop()
 
-    def announce(self, text: str) -> None:
-        """Tell other processes soon, in a transaction of its own. On SQLite they have seen the commit."""
+    def announce(self, text: str, *, soon: bool = False) -> None:
+        """Tell other processes, in a transaction of its own: within a quarter of a second, or ``soon``.
+
+        On SQLite they have seen the commit.
+        """
         if self._database.is_sqlite:
             return
         self._untold.add(text)
         if not self._telling:
             self._telling = True
-            self._database.in_background(self._tell())
+            self._database.in_background(self._tell(_SOON_SECONDS if soon else _INTERVAL_SECONDS))
 
-    async def _tell(self) -> None:
+    async def _tell(self, interval: float) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await asyncio.sleep(self._told + _INTERVAL_SECONDS - loop.time())
+            await asyncio.sleep(self._told + interval - loop.time())
         finally:
             self._telling = False
         self._told = loop.time()

@@ -188,9 +188,9 @@ class Messages:
             self._worker.wake()
         if not self._started:  # others have to do it
             if published:
-                self._news.announce(EVENTS_NOTICE)
+                self._news.announce(EVENTS_NOTICE, soon=True)
             if enqueued:
-                self._news.announce(WORK_NOTICE)
+                self._news.announce(WORK_NOTICE, soon=True)
 
     def clock_moved(self) -> None:
         """Look for all that may have fallen due."""
