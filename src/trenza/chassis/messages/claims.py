@@ -71,6 +71,11 @@ class Outlook:
     next_due: datetime | None
     next_expiry: datetime | None
 
+    def seconds(self, now: datetime, longest: float) -> float:
+        """Until the next delayed message falls due or a lease runs out: ``longest`` at most, 0 when that is past."""
+        moments = [moment for moment in (self.next_due, self.next_expiry) if moment is not None]
+        return min(max((min(moments) - now).total_seconds(), 0.0), longest) if moments else longest
+
 
 _held = inbox.alias("held")
 # Spelt out, because SQLite would be shown `holds_key = 1`, which is not the condition of the partial index.

@@ -142,7 +142,7 @@ class Worker:
         due = False
         if not rung or asyncio.get_running_loop().time() - self._looked > _LOOK_SECONDS:
             outlook = await self._look()  # the usual end of a quiet sleep: a read disturbs nobody
-            pause = self._seconds(outlook)
+            pause = outlook.seconds(self._clock.now(), self._longest_pause())
             due = pause <= 0
             if not (rung or due or outlook.waiting):
                 self._more = False
@@ -154,17 +154,10 @@ class Worker:
         room = self._room()
         if outlook.waiting and (room.free <= 0 or min(room.slots.values()) <= 0):
             self._crowded()
-        pause = self._seconds(outlook)
+        pause = outlook.seconds(self._clock.now(), self._longest_pause())
         if pause <= 0 and not due and await self._claim(due=True):
             return 0.0
         return max(pause, _SHORTEST_PAUSE_SECONDS)
-
-    def _seconds(self, outlook: claims.Outlook) -> float:
-        """Until the next delayed message falls due or a lease runs out, within the longest pause; 0 when that is past."""
-        moments = [moment for moment in (outlook.next_due, outlook.next_expiry) if moment is not None]
-        if not moments:
-            return self._longest_pause()
-        return min(max((min(moments) - self._clock.now()).total_seconds(), 0.0), self._longest_pause())
 
     def _room(self) -> claims.Room:
         """How many messages could begin now, or be held in reserve."""
@@ -188,9 +181,8 @@ class Worker:
         """
         if self._attempts is None:
             raise RuntimeError("the worker has not been started")
-        room, now = self._room(), self._clock.now()
+        room, now, promoted, recovered = self._room(), self._clock.now(), 0, list[UUID]()
         until = now + timedelta(seconds=LEASE_SECONDS)
-        promoted, recovered = 0, list[UUID]()
         async with self._database.work(durable=False) as work:
             if due:
                 own = {token for _, token in self._running} | {attempt.claimed.token for attempt in self._reserve.held()}
@@ -236,11 +228,7 @@ class Worker:
             return
         self._reserve.took(attempt.claimed.consumer, asyncio.get_running_loop().time() - since)
         self._fill()
-        if self._more:  # there is room now; with a reserve, once half of it is used up
-            self._claim_more()
-
-    def _claim_more(self) -> None:
-        if self._room().consumers:
+        if self._more and self._room().consumers:  # there is room now; with a reserve, once half of it is used up
             self._claiming.ring()
 
     def _end(self, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
