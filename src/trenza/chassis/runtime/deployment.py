@@ -156,15 +156,14 @@ def load_services(names: tuple[str, ...]) -> tuple[Service, ...]:
         elif len(offered) > 1:
             offering = " and ".join(sorted(each.dist.name if each.dist else each.module for each in offered))
             problems.append(f"service {name!r} is in several distributions: {offering}; uninstall one, or rename its service")
-        elif not _lacking(
-            entry := offered[0], name, problems, extras
-        ):  # looked up before the import, which would name the first one only
+        # Looked up before the import, which would name the first missing package only.
+        elif not _lacking(offered[0], name, problems, extras):
             try:
-                service = _load(entry)
+                service = _load(offered[0])
             except DeploymentError as error:
                 problems.extend(error.problems)
             else:
-                _lacking(entry, service.extra or name, problems, extras)
+                _lacking(offered[0], service.extra or name, problems, extras)
                 services.append(service)
     if extras:
         commands = [f"pip install '{dist}[{','.join(sorted(wanted))}]'" for dist, wanted in sorted(extras.items())]
