@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import threading
@@ -19,7 +20,7 @@ from trenza.chassis.http.phrases import Refusal
 __all__ = ["FileTooLarge", "ReceivedFile", "SpooledFile", "remove_files"]
 
 BATCH_BYTES = 512 * 1024
-"""One hop to a thread costs about as much as hashing 64 KiB; at this size it is lost in the noise."""
+"""One hop to a thread costs about as much as hashing 64 KiB; at this size it is lost in the noise. At most two are in memory."""
 HEAD_BYTES = 64
 
 
@@ -51,7 +52,10 @@ class ReceivedFile:
 
 
 class SpooledFile:
-    """A file while it arrives: a `FilePart` whose bytes wait in memory until a batch is worth a write."""
+    """A file while it arrives: a `FilePart` whose bytes wait in memory until a batch is worth a write.
+
+    While a batch is written the next one arrives.
+    """
 
     def __init__(self, headers: PartHeaders, spool: Callable[[], Path], limit: int) -> None:
         self.path = spool()
@@ -62,6 +66,7 @@ class SpooledFile:
         self._hash = hashlib.sha256()
         self._batch: list[memoryview] = []
         self._batched = 0
+        self._writing: asyncio.Future[None] | None = None
         self._descriptor: int | None = None
         self._given_up = False
         # A cancelled request leaves its last write running in a thread: the file must not be closed under it.
@@ -89,9 +94,10 @@ class SpooledFile:
         self._batched += len(data)
 
     async def flush_when_worth_it(self) -> None:
-        """Write what waits when it makes a batch. Raises ``OSError``."""
+        """Begin to write what waits when it makes a batch, once the one before is written. Raises its ``OSError``."""
         if self._batched >= BATCH_BYTES:
-            await asyncio.to_thread(self._write)
+            await self._written()
+            self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, self._taken())
         elif self._too_large and self._descriptor is not None:
             await self.discard()
 
@@ -100,11 +106,14 @@ class SpooledFile:
         if self._too_large:
             await self.discard()
         else:
-            await asyncio.to_thread(self._write, last=True)
+            await self._written()
+            await asyncio.to_thread(self._write, self._taken(), last=True)
 
     async def discard(self) -> None:
-        """Close and remove what was written."""
+        """Close and remove what was written; what went wrong in writing it no longer matters."""
         await asyncio.to_thread(self._remove)
+        with contextlib.suppress(OSError):
+            await self._written()
 
     def received(self) -> ReceivedFile:
         """The file, once it is finished."""
@@ -120,18 +129,26 @@ class SpooledFile:
             error=error,
         )
 
-    def _write(self, *, last: bool = False) -> None:
+    async def _written(self) -> None:
+        """Wait for the batch that is being written. Raises ``OSError``."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    def _taken(self) -> list[memoryview]:
+        """What waits to be written; nothing waits any more."""
+        batch, self._batch, self._batched = self._batch, [], 0
+        return batch
+
+    def _write(self, views: list[memoryview], *, last: bool = False) -> None:
         with self._disk:
             if self._given_up:
                 return
-            self._append()
+            self._append(b"".join(views))
             if last:
                 self._close()
 
-    def _append(self) -> None:
-        batch = b"".join(self._batch)
-        self._batch.clear()
-        self._batched = 0
+    def _append(self, batch: bytes) -> None:
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._hash.update(batch)
@@ -152,8 +169,8 @@ class SpooledFile:
 
 
 async def remove_files(paths: Iterable[Path]) -> None:
-    """Remove those of the files that are still there."""
-    remaining = tuple(paths)
+    """Remove those of the files that are still there. Mostly none is: then a look is all, without a hop to a thread."""
+    remaining = tuple(path for path in paths if path.exists())
     if remaining:
         await asyncio.to_thread(_remove_all, remaining)
 

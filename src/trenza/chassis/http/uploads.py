@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -95,8 +95,11 @@ async def receive_form(
     allow_body(request, parts)
     reading = _Reading(FormParser(_boundary(request), limits, lambda part: SpooledFile(part, spool, max_file_bytes)))
     try:
-        async for chunk in _patiently(request, min_bytes_per_second, grace_seconds):
-            await reading.take(chunk)
+        async with _Patience(min_bytes_per_second, grace_seconds) as patience:
+            async for chunk in request.stream():
+                patience.received(len(chunk))
+                await reading.take(chunk)
+                patience.wait()
         await reading.end()
     except BodyTooLarge as error:
         await reading.abandon()
@@ -147,24 +150,53 @@ class _Reading:
         await asyncio.shield(remove_files(file.path for file in self.files))
 
 
-async def _patiently(request: Request, rate: int, grace: float) -> AsyncIterator[bytes]:
-    """The chunks of the body; `UploadTooSlow` once the client has been slower than ``rate`` for longer than ``grace``."""
-    loop = asyncio.get_running_loop()
-    waited, received = 0.0, 0
-    chunks = request.stream()
-    while True:
-        patience = max(grace, received / rate) - waited
-        asked = loop.time()
+class _Patience:
+    """A body must come at ``rate`` bytes a second on average once ``grace`` seconds have passed; else `UploadTooSlow`.
+
+    Only the time counts in which the client is waited for. A clock of its own for every chunk would cost more than parsing it: so
+    one timer looks now and then, no later than patience can have run out.
+    """
+
+    def __init__(self, rate: int, grace: float) -> None:
+        self._rate, self._grace = rate, grace
+        self._loop = asyncio.get_running_loop()
+        self._bytes, self._waited = 0, 0.0
+        self._asked: float | None = self._loop.time()
+        self._end = asyncio.timeout(None)
+        self._look = self._loop.call_later(grace, self._judge)
+
+    async def __aenter__(self) -> Self:
+        await self._end.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._look.cancel()
         try:
-            async with asyncio.timeout(patience):
-                chunk = await anext(chunks, None)
-        except TimeoutError as error:
-            raise UploadTooSlow(limit=rate) from error
-        if chunk is None:
-            return
-        waited += loop.time() - asked
-        received += len(chunk)
-        yield chunk
+            await self._end.__aexit__(kind, error, trace)
+        except TimeoutError as timeout:
+            raise UploadTooSlow(limit=self._rate) from timeout
+
+    def received(self, count: int) -> None:
+        """So many bytes have come; what we do with them now is our own time."""
+        self._waited, self._asked = self._until_now(), None
+        self._bytes += count
+
+    def wait(self) -> None:
+        """From now on the client is waited for."""
+        self._asked = self._loop.time()
+
+    def _until_now(self) -> float:
+        """Seconds for which the client was waited for."""
+        return self._waited + (0.0 if self._asked is None else self._loop.time() - self._asked)
+
+    def _judge(self) -> None:
+        left = max(self._grace, self._bytes / self._rate) - self._until_now()
+        if left > 0:
+            self._look = self._loop.call_later(left, self._judge)
+        elif self._asked is None:  # it was slow, and came: it is judged when it is waited for again
+            self._look = self._loop.call_later(self._grace, self._judge)
+        else:
+            self._end.reschedule(self._loop.time())
 
 
 def _boundary(request: Request) -> bytes:

@@ -33,6 +33,11 @@ _UNREADABLE = UUID("5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61")
 """Namespace of the ids given to bodies that hold none: the same body gets the same id, so that redelivery is noticed."""
 
 _insert = sa.insert(inbox).inline()
+_same = (
+    sa.select(inbox.c.message_id)
+    .where(inbox.c.type == sa.bindparam("type"), inbox.c.unique_key == sa.bindparam("key"), inbox.c.unique_key.is_not(None))
+    .where(in_state(inbox.c.state, WAITING, DELAYED, RUNNING))
+)
 
 
 class Inbox:
@@ -105,16 +110,10 @@ class Inbox:
         if unique_key is None:
             await connection.execute(_insert, row)
             return message_id
-        same = (
-            sa.select(inbox.c.message_id)
-            .where(inbox.c.type == task.message_type, inbox.c.unique_key == unique_key, inbox.c.unique_key.is_not(None))
-            .where(in_state(inbox.c.state, WAITING, DELAYED, RUNNING))
-        )
         while True:  # the one in our way may end between the two statements; then ours goes in after all
-            stored = await connection.execute(insert_or_ignore(connection, inbox).returning(inbox.c.message_id), row)
-            if stored.scalar_one_or_none() is not None:
+            if (await connection.execute(insert_or_ignore(connection, inbox), row)).rowcount > 0:
                 return message_id
-            existing: UUID | None = await connection.scalar(same)
+            existing: UUID | None = await connection.scalar(_same, {"type": task.message_type, "key": unique_key})
             if existing is not None:
                 return existing
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Update, and_, insert, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, and_, bindparam, insert, literal_column, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,6 +37,19 @@ __all__ = [
 
 # Written out, not bound: SQLite and PostgreSQL use the partial indexes only where they can see the condition.
 VISIBLE: Final = photos.c.status != literal_column("'deleted'")
+# Made once: to make one takes longer than to run it.
+_INSERT: Final = insert(photos).inline()
+_BY_ID: Final = select(photos).where(photos.c.id == bindparam("sought_id"), VISIBLE)
+_BY_BYTES: Final = select(photos).where(
+    photos.c.upid == bindparam("sought_upid"),
+    photos.c.sha256 == bindparam("sought_sha256"),
+    photos.c.unit == bindparam("sought_unit"),
+    VISIBLE,
+)
+_COUNTS: Final[dict[Step, dict[str, Any]]] = {
+    "begin": {"attempts": photos.c.attempts + 1},
+    "put_back": {"attempts": photos.c.attempts - 1},
+}
 
 
 class SameBytesExist(Exception):
@@ -47,20 +61,19 @@ async def add(work: UnitOfWork, photo: Photo) -> None:
     row = photo.model_dump(exclude={"location", "error", "versions"})
     row |= _place(photo.location) | {"versions": _as_json(photo.versions), "unit": photo.unit or ""}
     try:
-        await work.execute(insert(photos).values(row))
+        await work.execute(_INSERT, row)
     except IntegrityError as error:
         raise SameBytesExist from error
 
 
 async def find(connection: AsyncConnection, photo_id: UUID) -> Photo | None:
     """A visible photo."""
-    return await _first(connection, and_(photos.c.id == photo_id, VISIBLE))
+    return await _first(connection, _BY_ID, sought_id=photo_id)
 
 
 async def find_same_bytes(connection: AsyncConnection, upid: str, sha256: str, unit: str | None) -> Photo | None:
     """The visible photo of a project and a unit with these bytes."""
-    same = and_(photos.c.upid == upid, photos.c.sha256 == sha256, photos.c.unit == (unit or ""))
-    return await _first(connection, and_(same, VISIBLE))
+    return await _first(connection, _BY_BYTES, sought_upid=upid, sought_sha256=sha256, sought_unit=unit or "")
 
 
 async def status_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
@@ -75,12 +88,12 @@ async def unit_of(connection: AsyncConnection, photo_id: UUID) -> str | None:
 
 async def begin(work: UnitOfWork, photo_id: UUID) -> Photo | None:
     """Begin processing and count the attempt; the photo as it is now, or None when it is not there to be processed."""
-    return await _step(work, photo_id, "begin", attempts=photos.c.attempts + 1)
+    return await _step(work, photo_id, "begin")
 
 
 async def put_back(work: UnitOfWork, photo_id: UUID) -> None:
     """Take a begun attempt back: the engine never ran."""
-    await _step(work, photo_id, "put_back", attempts=photos.c.attempts - 1)
+    await _step(work, photo_id, "put_back")
 
 
 async def complete(work: UnitOfWork, photo: Photo) -> bool:
@@ -108,24 +121,27 @@ async def retry(work: UnitOfWork, photo_id: UUID, *, render_task: UUID) -> Photo
 
 async def hide(work: UnitOfWork, photo_id: UUID, *, at: datetime) -> tuple[str, str | None] | None:
     """Delete a photo softly and return its UPID and its callback URL; None when it is not visible."""
-    statement = step_statement(photo_id, "delete", {"deleted_at": at}).returning(photos.c.upid, photos.c.callback_url)
-    row = (await work.execute(statement)).one_or_none()
+    statement = step_statement("delete").returning(photos.c.upid, photos.c.callback_url)
+    row = (await work.execute(statement, {"sought_id": photo_id, "deleted_at": at})).one_or_none()
     return None if row is None else (row.upid, row.callback_url)
 
 
 async def _step(work: UnitOfWork, photo_id: UUID, step: Step, **columns: Any) -> Photo | None:
     """Take a step, from any state that allows it, and return the photo as it is now; None when its state does not allow it."""
-    row = (await work.execute(step_statement(photo_id, step, columns).returning(*photos.c))).one_or_none()
+    row = (await work.execute(_photo_steps(step), {"sought_id": photo_id, **columns})).one_or_none()
     return None if row is None else _photo(row)
 
 
-def step_statement(photo_id: UUID, step: Step, columns: dict[str, Any]) -> Update:
-    """The statement that takes a photo one step further, if its state allows it."""
-    return (
-        update(photos)
-        .where(photos.c.id == photo_id, photos.c.status.in_(origins_of(step)))
-        .values(status=target_of(step), **columns)
-    )
+@cache
+def step_statement(step: Step) -> Update:
+    """The statement that takes the photo ``sought_id`` one step further, if its state allows it, setting what else it gets."""
+    statement = update(photos).where(photos.c.id == bindparam("sought_id"), photos.c.status.in_(origins_of(step)))
+    return statement.values(status=target_of(step), **_COUNTS.get(step, {}))
+
+
+@cache
+def _photo_steps(step: Step) -> Any:
+    return step_statement(step).returning(*photos.c)
 
 
 async def page(connection: AsyncConnection, matching: PhotoFilter, after: PhotoPosition | None, limit: int) -> PhotoPage:
@@ -153,8 +169,8 @@ def _is_older(created_at: datetime, photo_id: UUID) -> ColumnElement[bool]:
     return and_(photos.c.created_at <= created_at, or_(photos.c.created_at < created_at, same_moment))
 
 
-async def _first(connection: AsyncConnection, condition: ColumnElement[bool]) -> Photo | None:
-    row = (await connection.execute(select(photos).where(condition))).one_or_none()
+async def _first(connection: AsyncConnection, statement: Select[Any], **sought: Any) -> Photo | None:
+    row = (await connection.execute(statement, sought)).one_or_none()
     return None if row is None else _photo(row)
 
 

@@ -44,4 +44,4 @@ async def requeue(work: UnitOfWork, photo_id: UUID, status: str, *, render_task:
     What has been begun stays begun: its task may be running, and ends it by itself.
     """
     columns = {"render_task": render_task, "error_code": None, "error_detail": None}
-    return (await work.execute(step_statement(photo_id, _STEPS[status], columns))).rowcount > 0
+    return (await work.execute(step_statement(_STEPS[status]), {"sought_id": photo_id, **columns})).rowcount > 0
