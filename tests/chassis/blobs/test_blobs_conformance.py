@@ -282,6 +282,10 @@ async def test_signed_urls_live_from_a_second_to_a_week(blobs: Blobs) -> None:
     for name in ("a/b", "a\nb", "x" * 256):
         with pytest.raises(ValueError, match="download name"):
             await blobs.signed_url("a.jpg", expires_in=timedelta(minutes=1), download_name=name)
+    with pytest.raises(ValueError, match="length"):
+        await blobs.signed_url("a.jpg", method="PUT", expires_in=timedelta(minutes=1), length=-1)
+    with pytest.raises(ValueError, match="length"):
+        await blobs.signed_url("a.jpg", method="GET", expires_in=timedelta(minutes=1), length=4)
     url = httpx.URL(await blobs.signed_url("a b/ü.jpg", expires_in=timedelta(days=7)))
     assert url.path.endswith("/a b/ü.jpg")
 
