@@ -65,6 +65,9 @@ def test_the_version(trenza: Trenza) -> None:
         (("token", "--ttl", "soon", "photos:editor"), "--ttl is 'soon'; write a number and s, m, h or d"),
         (("token", "--ttl", "999d", "photos:editor"), "at most 366d"),
         (("token", "--subject", " ", "photos:editor"), "--subject is empty"),
+        (("token", "--subject", "ana\nberta", "photos:editor"), "--subject has unprintable characters; write a name"),
+        (("token", "--subject", "ana\x1b[2J", "photos:editor"), "at most 255 printable characters on one line"),
+        (("token", "--subject", "a" * 256, "photos:editor"), "--subject has 256 characters; write a name of at most 255"),
         (("photos", "put", "x.jpg"), "Missing option '--upid'"),
         (("photos", "put", "none.jpg", "--upid", "A"), "none.jpg does not exist; check the path"),
         (("photos", "put", "/dev/zero", "--upid", "A"), "/dev/zero is not a file"),
@@ -105,6 +108,9 @@ def test_a_scope_that_nobody_declares_is_refused_with_those_that_exist(trenza: T
     assert result.stderr.startswith("trenza: unknown scope photos:boss; known: photos:admin, photos:editor")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+    broken = trenza("token", "--data-dir", tmp_path / "data", "photos:editor@A\nB")
+    assert broken.stderr.startswith(r"trenza: unknown scope 'photos:editor@A\nB'; known: photos:admin")
+    assert broken.stderr.count("\n") == 1
 
 
 def test_a_token_may_be_for_one_unit(trenza: Trenza, tmp_path: Path) -> None:
