@@ -245,6 +245,17 @@ def test_messages_of_a_folder_that_was_never_used_are_refused(trenza: Trenza, tm
     assert "--service is 'nobody'; those with messages: photos" in other.stderr
 
 
+def test_a_client_that_cannot_connect_says_how_to_name_another_server(trenza: Trenza, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    photo_id = "01a2005d-c6c6-765d-acc2-27abbe5eb2bd"
+    arguments = ("photos", "get", photo_id, "--version", "large", "-o", tmp_path / "large.jpg", "--token", "x")
+    result = trenza(*arguments, "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"trenza: {url} does not answer (no connection): start it with `trenza up`, or name another with --url or TRENZA_URL\n"
+    )
+
+
 def test_the_client_needs_a_server_and_a_token(trenza: Trenza, tmp_path: Path, make_photo: Callable[[str], Path]) -> None:
     photo = make_photo("a.jpg")
     url = f"http://127.0.0.1:{free_port()}"

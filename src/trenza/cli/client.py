@@ -102,11 +102,11 @@ class ApiClient:
         """Tell once, on standard error, why nothing seems to happen."""
         if not self._said_waiting.is_set():
             self._said_waiting.set()
-            sys.stderr.write(f"trenza: waiting for {self.url} to answer (Ctrl-C to stop)\n")
+            sys.stderr.write(f"trenza: waiting for {self.url} to answer (Ctrl-C to stop; --url or TRENZA_URL names another)\n")
 
     def _unreachable(self, error: httpx.TransportError) -> str:
         reason = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else type(error).__name__
-        return f"{self.url} does not answer ({reason}): start it with `trenza up`, or name another with --url"
+        return f"{self.url} does not answer ({reason}): start it with `trenza up`, or name another with --url or TRENZA_URL"
 
 
 def problem_of(response: httpx.Response) -> str:
