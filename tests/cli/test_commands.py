@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -8,12 +9,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
 from typer.testing import Result
 
 from trenza.chassis.auth.keys import SigningKey
-from trenza.chassis.testing.server_process import free_port
+from trenza.chassis.testing.server_process import ServerProcess, free_port
 
 Trenza = Callable[..., Result]
 
@@ -226,6 +228,13 @@ def test_the_doctor_names_the_remedy_of_what_is_wrong(trenza: Trenza, tmp_path: 
     assert "start it, or correct TRENZA_DATABASE_URL" in said
     assert f"{port} is in use → is Trenza running already?" in said
     assert any(line.startswith("fail") and "data folder" in line for line in said.splitlines())
+
+
+async def test_the_doctor_knows_a_server_that_runs(trenza: Trenza, server: ServerProcess) -> None:
+    result = await asyncio.to_thread(trenza, "doctor", "--data-dir", server.data_dir, "--port", str(httpx.URL(server.url).port))
+    assert result.exit_code == 0
+    assert "Trenza runs there already" in result.stdout
+    assert "warn" not in result.stdout
 
 
 def test_the_doctor_reports_settings_that_cannot_be_read(trenza: Trenza, monkeypatch: pytest.MonkeyPatch) -> None:
