@@ -230,6 +230,17 @@ def test_the_doctor_names_the_remedy_of_what_is_wrong(trenza: Trenza, tmp_path: 
     assert any(line.startswith("fail") and "data folder" in line for line in said.splitlines())
 
 
+async def test_a_token_that_the_server_does_not_trust_is_traced(trenza: Trenza, server: ServerProcess, tmp_path: Path) -> None:
+    """A shell may have kept one of a data folder that has been started afresh."""
+    stale = (await asyncio.to_thread(trenza, "token", "--data-dir", tmp_path / "old", "photos:viewer")).stdout.strip()
+    photo_id = "01a2005d-c6c6-765d-acc2-27abbe5eb2bd"
+    refused = await asyncio.to_thread(trenza, "photos", "get", photo_id, "--url", server.url, "--token", stale)
+    assert refused.exit_code == 1
+    assert "not trusted" in refused.stderr
+    assert "(401, the one of --token or TRENZA_TOKEN, else of the key in --data-dir)" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 async def test_the_doctor_knows_a_server_that_runs(trenza: Trenza, server: ServerProcess) -> None:
     result = await asyncio.to_thread(trenza, "doctor", "--data-dir", server.data_dir, "--port", str(httpx.URL(server.url).port))
     assert result.exit_code == 0

@@ -21,6 +21,7 @@ from trenza.cli.options import read_settings
 __all__ = ["ApiClient", "failed_photo", "problem_of"]
 
 ATTEMPTS = 6
+UNAUTHORIZED = 401
 RETRIED = {429, 502, 503}
 """Answers after which the same request, with the same Idempotency-Key, may well succeed."""
 IN_FLIGHT_SECONDS = 75.0
@@ -113,7 +114,8 @@ def problem_of(response: httpx.Response) -> str:
     """What an answer complains about, as one line: the problem document's detail where there is one."""
     document = _document(response)
     detail = document.get("detail") or document.get("title")
-    return " ".join(str(detail or response.reason_phrase).split()) + f" ({response.status_code})"
+    origin = ", the one of --token or TRENZA_TOKEN, else of the key in --data-dir" if response.status_code == UNAUTHORIZED else ""
+    return " ".join(str(detail or response.reason_phrase).split()) + f" ({response.status_code}{origin})"
 
 
 def failed_photo(response: httpx.Response) -> dict[str, Any]:
@@ -137,7 +139,9 @@ def _local_token(url: httpx.URL, data_dir: Path | None, scope: str) -> str:
 
     settings = read_settings(data_dir)
     if not _is_loopback(url.host) or not signing_key_path(settings).exists():
-        raise UsageFailure("no token: give one with --token or TRENZA_TOKEN (`trenza token photos:editor` prints one)")
+        raise UsageFailure(
+            "no token: give one with --token or TRENZA_TOKEN (`trenza token photos:editor` prints one), or --data-dir"
+        )
     return issue_token(signing_key(settings), "operator", [scope], timedelta(hours=1), kind="operator")
 
 
