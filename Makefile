@@ -17,9 +17,12 @@ setup: $(STAMP) ## Make .venv with the locked dependencies (run and test call it
 
 $(STAMP): requirements.lock pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit("Trenza needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || echo "Making $(VENV) with $(PYTHON) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || (echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	@echo "Installing the locked packages into $(VENV), once; on a slow line this takes minutes ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@echo "Installing Trenza and its examples ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	  --editable . $(EXAMPLES:%=--editable %)
 	@touch $@
 

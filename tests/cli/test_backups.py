@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import sqlite3
+import subprocess
+import sys
 import tarfile
+import textwrap
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -203,6 +207,42 @@ def test_nothing_starts_on_half_a_restore_and_it_can_be_done_again(trenza: Trenz
     assert sorted(path.name for path in target.iterdir()) == ["blobs", "db", "keys", "lock"]
 
 
+WRITING = """
+    import sys
+    from pathlib import Path
+    from trenza.cli.whole_files import written_whole
+
+    with written_whole(Path(sys.argv[1])) as (sink, beside):
+        sink.write(b"half of it")
+        sink.flush()
+        (beside / "photos.sqlite3").write_bytes(b"a copy")
+        print(beside, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_what_a_killed_backup_left_goes_with_the_next_and_what_a_live_one_writes_stays(
+    trenza: Trenza, data: Path, tmp_path: Path
+) -> None:
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    commands = [[sys.executable, "-c", textwrap.dedent(WRITING), str(backups / name)] for name in ("a.tar", "b.tar")]
+    with subprocess.Popen(commands[0], **pipes) as killed, subprocess.Popen(commands[1], **pipes) as alive:  # noqa: S603 - our own script
+        assert killed.stdout is not None
+        assert alive.stdout is not None
+        left, written = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
+        killed.kill()
+        killed.wait()
+        assert (left / "a.tar").read_bytes() == b"half of it"
+        made = trenza("backup", backups / "c.tar", "--data-dir", data)
+        assert made.exit_code == 0, made.stderr
+        assert {path.name for path in backups.iterdir()} == {"c.tar", written.name}
+        alive.communicate()
+    assert {path.name for path in backups.iterdir()} == {"b.tar", "c.tar"}
+    assert ((backups / "c.tar").stat().st_mode & 0o777) == 0o600
+
+
 def test_a_damaged_database_is_not_backed_up(trenza: Trenza, data: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(data / "db" / "photos.sqlite3")) as database:
         database.executemany("INSERT INTO notes VALUES (?)", [("x" * 1000,)] * 500)
@@ -213,4 +253,4 @@ def test_a_damaged_database_is_not_backed_up(trenza: Trenza, data: Path, tmp_pat
     refused = trenza("backup", tmp_path / "b.tar", "--data-dir", data)
     assert refused.exit_code == 1
     assert "is damaged" in refused.stderr
-    assert not list(tmp_path.glob("*b.tar*"))
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}

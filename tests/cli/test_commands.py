@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -8,12 +9,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
 from typer.testing import Result
 
 from trenza.chassis.auth.keys import SigningKey
-from trenza.chassis.testing.server_process import free_port
+from trenza.chassis.testing.server_process import ServerProcess, free_port
 
 Trenza = Callable[..., Result]
 
@@ -65,6 +67,9 @@ def test_the_version(trenza: Trenza) -> None:
         (("token", "--ttl", "soon", "photos:editor"), "--ttl is 'soon'; write a number and s, m, h or d"),
         (("token", "--ttl", "999d", "photos:editor"), "at most 366d"),
         (("token", "--subject", " ", "photos:editor"), "--subject is empty"),
+        (("token", "--subject", "ana\nberta", "photos:editor"), "--subject has unprintable characters; write a name"),
+        (("token", "--subject", "ana\x1b[2J", "photos:editor"), "at most 255 printable characters on one line"),
+        (("token", "--subject", "a" * 256, "photos:editor"), "--subject has 256 characters; write a name of at most 255"),
         (("photos", "put", "x.jpg"), "Missing option '--upid'"),
         (("photos", "put", "none.jpg", "--upid", "A"), "none.jpg does not exist; check the path"),
         (("photos", "put", "/dev/zero", "--upid", "A"), "/dev/zero is not a file"),
@@ -105,6 +110,9 @@ def test_a_scope_that_nobody_declares_is_refused_with_those_that_exist(trenza: T
     assert result.stderr.startswith("trenza: unknown scope photos:boss; known: photos:admin, photos:editor")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+    broken = trenza("token", "--data-dir", tmp_path / "data", "photos:editor@A\nB")
+    assert broken.stderr.startswith(r"trenza: unknown scope 'photos:editor@A\nB'; known: photos:admin")
+    assert broken.stderr.count("\n") == 1
 
 
 def test_a_token_may_be_for_one_unit(trenza: Trenza, tmp_path: Path) -> None:
@@ -222,6 +230,24 @@ def test_the_doctor_names_the_remedy_of_what_is_wrong(trenza: Trenza, tmp_path: 
     assert any(line.startswith("fail") and "data folder" in line for line in said.splitlines())
 
 
+async def test_a_token_that_the_server_does_not_trust_is_traced(trenza: Trenza, server: ServerProcess, tmp_path: Path) -> None:
+    """A shell may have kept one of a data folder that has been started afresh."""
+    stale = (await asyncio.to_thread(trenza, "token", "--data-dir", tmp_path / "old", "photos:viewer")).stdout.strip()
+    photo_id = "01a2005d-c6c6-765d-acc2-27abbe5eb2bd"
+    refused = await asyncio.to_thread(trenza, "photos", "get", photo_id, "--url", server.url, "--token", stale)
+    assert refused.exit_code == 1
+    assert "not trusted" in refused.stderr
+    assert "(401, the one of --token or TRENZA_TOKEN, else of the key in --data-dir)" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+async def test_the_doctor_knows_a_server_that_runs(trenza: Trenza, server: ServerProcess) -> None:
+    result = await asyncio.to_thread(trenza, "doctor", "--data-dir", server.data_dir, "--port", str(httpx.URL(server.url).port))
+    assert result.exit_code == 0
+    assert "Trenza runs there already" in result.stdout
+    assert "warn" not in result.stdout
+
+
 def test_the_doctor_reports_settings_that_cannot_be_read(trenza: Trenza, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRENZA_WORKER_CONCURRENCY", "none")
     result = trenza("doctor")
@@ -237,6 +263,17 @@ def test_messages_of_a_folder_that_was_never_used_are_refused(trenza: Trenza, tm
     other = trenza("tasks", "list", "--data-dir", tmp_path / "data", "--service", "nobody")
     assert other.exit_code == 2
     assert "--service is 'nobody'; those with messages: photos" in other.stderr
+
+
+def test_a_client_that_cannot_connect_says_how_to_name_another_server(trenza: Trenza, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    photo_id = "01a2005d-c6c6-765d-acc2-27abbe5eb2bd"
+    arguments = ("photos", "get", photo_id, "--version", "large", "-o", tmp_path / "large.jpg", "--token", "x")
+    result = trenza(*arguments, "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"trenza: {url} does not answer (no connection): start it with `trenza up`, or name another with --url or TRENZA_URL\n"
+    )
 
 
 def test_the_client_needs_a_server_and_a_token(trenza: Trenza, tmp_path: Path, make_photo: Callable[[str], Path]) -> None:

@@ -94,7 +94,7 @@ def rescue(installation: Installation) -> None:
 
 
 def spooled(installation: Installation) -> list[str]:
-    return [path.name for path in (installation.seen / "spool").iterdir()]
+    return [path.name for path in (installation.seen / "spool").rglob("*") if path.is_file()]
 
 
 async def refused(installation: Installation, client: httpx.AsyncClient, photo: bytes) -> str:

@@ -7,14 +7,11 @@ import io
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -26,6 +23,7 @@ from trenza.chassis.runtime.lock import RESTORING, lock_data_folder, refuse_half
 from trenza.chassis.settings import PlatformSettings
 from trenza.cli.errors import Failure
 from trenza.cli.options import read_settings
+from trenza.cli.whole_files import ended_in_order, written_whole
 
 __all__ = ["back_up", "restore"]
 
@@ -79,13 +77,13 @@ def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[in
     if target.exists():
         raise Failure(f"{target} exists already: choose another name, or remove it")
     sums: Sums = {}
-    with _ended_in_order(), _written_whole(target) as sink, tarfile.open(fileobj=sink, mode="w") as archive:
+    with ended_in_order(), written_whole(target) as (sink, beside), tarfile.open(fileobj=sink, mode="w") as archive:
         made = {"format": _FORMAT, "made_at": datetime.now(UTC).isoformat(), "version": version("trenza")}
         _add(archive, {}, _MANIFEST, io.BytesIO(json.dumps(made).encode()), time.time())
         databases = sorted((folder / "db").glob("*.sqlite3"))
         with ExitStack() as open_ones:
             for database, snapshot in zip(databases, _one_moment(databases, open_ones), strict=True):
-                with tempfile.TemporaryDirectory(dir=target.parent, prefix=".trenza-backup-") as scratch:
+                with tempfile.TemporaryDirectory(dir=beside) as scratch:
                     copy = _copied(database, snapshot, Path(scratch) / database.name)
                     _add_file(archive, sums, f"db/{database.name}", copy)
         objects = _add_tree(archive, sums, folder, "blobs")
@@ -137,43 +135,6 @@ def _require_embedded(settings: PlatformSettings, deployment: str) -> None:
         inside = url.get_backend_name() == "sqlite" and Path(url.database or "").parent == settings.data_dir / "db"
         if not inside:
             raise Failure(f"the database of {service} is not in the data folder: back it up by its own means (pg_dump)")
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: what it has written halfway holds keys, and is removed."""
-
-    def end(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only that one may set what a signal does
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _written_whole(target: Path) -> Iterator[BinaryIO]:
-    """A file for its owner alone (it holds keys) that gets its name once it is complete and on the disk."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise Failure(f"{target} cannot be written ({error.strerror}): name a file in a folder that can") from None
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as sink:
-            yield sink
-            sink.flush()
-            os.fsync(sink.fileno())
-        partial.rename(target)
-    except OSError as error:
-        raise Failure(f"{target} could not be written ({error.strerror}): free some space, or name another folder") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _one_moment(databases: list[Path], stack: ExitStack) -> list[sqlite3.Connection]:

@@ -21,6 +21,7 @@ from trenza.cli.options import read_settings
 __all__ = ["ApiClient", "failed_photo", "problem_of"]
 
 ATTEMPTS = 6
+UNAUTHORIZED = 401
 RETRIED = {429, 502, 503}
 """Answers after which the same request, with the same Idempotency-Key, may well succeed."""
 IN_FLIGHT_SECONDS = 75.0
@@ -102,18 +103,19 @@ class ApiClient:
         """Tell once, on standard error, why nothing seems to happen."""
         if not self._said_waiting.is_set():
             self._said_waiting.set()
-            sys.stderr.write(f"trenza: waiting for {self.url} to answer (Ctrl-C to stop)\n")
+            sys.stderr.write(f"trenza: waiting for {self.url} to answer (Ctrl-C to stop; --url or TRENZA_URL names another)\n")
 
     def _unreachable(self, error: httpx.TransportError) -> str:
         reason = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else type(error).__name__
-        return f"{self.url} does not answer ({reason}): start it with `trenza up`, or name another with --url"
+        return f"{self.url} does not answer ({reason}): start it with `trenza up`, or name another with --url or TRENZA_URL"
 
 
 def problem_of(response: httpx.Response) -> str:
     """What an answer complains about, as one line: the problem document's detail where there is one."""
     document = _document(response)
     detail = document.get("detail") or document.get("title")
-    return " ".join(str(detail or response.reason_phrase).split()) + f" ({response.status_code})"
+    origin = ", the one of --token or TRENZA_TOKEN, else of the key in --data-dir" if response.status_code == UNAUTHORIZED else ""
+    return " ".join(str(detail or response.reason_phrase).split()) + f" ({response.status_code}{origin})"
 
 
 def failed_photo(response: httpx.Response) -> dict[str, Any]:
@@ -137,7 +139,9 @@ def _local_token(url: httpx.URL, data_dir: Path | None, scope: str) -> str:
 
     settings = read_settings(data_dir)
     if not _is_loopback(url.host) or not signing_key_path(settings).exists():
-        raise UsageFailure("no token: give one with --token or TRENZA_TOKEN (`trenza token photos:editor` prints one)")
+        raise UsageFailure(
+            "no token: give one with --token or TRENZA_TOKEN (`trenza token photos:editor` prints one), or --data-dir"
+        )
     return issue_token(signing_key(settings), "operator", [scope], timedelta(hours=1), kind="operator")
 
 

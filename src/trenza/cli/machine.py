@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from importlib import import_module
 from pathlib import Path
 
@@ -25,6 +27,8 @@ LEAST_DISK = 256 * 1024**2
 COMFORTABLE_DISK = 2 * 1024**3
 RELEASED = datetime(2026, 1, 1, tzinfo=UTC)
 """No correct clock can show a time before this release; tokens and signed links would be refused as not yet valid."""
+ANSWER_SECONDS = 2.0
+LONGEST_ANSWER = 64 * 1024
 
 _FORMATS = {"JPEG": "jpegload", "PNG": "pngload", "WebP": "webpload", "TIFF": "tiffload", "AVIF": "heifload"}
 _EXTRAS = {"postgres": ("asyncpg",), "images": ("pyvips", "PIL", "pi_heif")}
@@ -154,7 +158,22 @@ def port_check(port: int, host: str = "127.0.0.1") -> Finding:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE and _trenza_answers(port, host):
+                return good("port", f"{port}: Trenza runs there already")
             if error.errno == errno.EADDRINUSE:
                 return warn("port", f"{port} is in use", "is Trenza running already? Otherwise choose another with --port")
             return fail("port", f"{port} cannot be opened ({error.strerror})", "choose another with --port")
     return good("port", f"{port} is free")
+
+
+def _trenza_answers(port: int, host: str) -> bool:
+    """Whether what listens tells its health as Trenza does."""
+    asked = HTTPConnection(host, port, timeout=ANSWER_SECONDS)
+    try:
+        asked.request("GET", "/health")
+        told = json.loads(asked.getresponse().read(LONGEST_ANSWER))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        asked.close()
+    return isinstance(told, dict) and {"status", "checks"} <= told.keys()

@@ -19,6 +19,9 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=366)
 """A token cannot be taken back, so it may not live for ever."""
 
+LONGEST_SUBJECT = 255
+"""In characters. Services keep who did something in columns of this width."""
+
 
 def make_token(scopes: list[str], *, data_dir: Path | None, subject: str, ttl: str, deployment: str) -> str:
     """A signed token. Raises `Failure` for a scope that no service of the deployment declares."""
@@ -28,9 +31,13 @@ def make_token(scopes: list[str], *, data_dir: Path | None, subject: str, ttl: s
     )
     roles = RoleBook(service.roles for service in services if service.roles is not None)
     if unknown := [scope for scope in scopes if not roles.knows(scope)]:
-        raise Failure(f"unknown scope {', '.join(unknown)}; known: {', '.join(sorted(roles.scopes))}")
+        shown = ", ".join(scope if scope.isprintable() else repr(scope) for scope in unknown)
+        raise Failure(f"unknown scope {shown}; known: {', '.join(sorted(roles.scopes))}")
     if not subject.strip():
         raise UsageFailure("--subject is empty; name whom the token speaks for")
+    if not subject.isprintable() or len(subject) > LONGEST_SUBJECT:
+        what = "has unprintable characters" if not subject.isprintable() else f"has {len(subject)} characters"
+        raise UsageFailure(f"--subject {what}; write a name of at most {LONGEST_SUBJECT} printable characters on one line")
     return issue_token(signing_key(read_settings(data_dir)), subject, dict.fromkeys(scopes), lifetime, kind="operator")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +27,10 @@ from trenza.chassis.settings import InvalidSettings, PlatformSettings
 
 def files_below(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def run_python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -133,7 +139,8 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
                     await blobs.put(key, bytes(200_000), media_type="application/octet-stream")
                 except BlobsUnavailable as error:
                     print(error)
-            print(await blobs.get("a/kept.bin"), [found.key async for found in blobs.list()], list((data / "spool").iterdir()))
+            left = list(blobs.new_spool_file().parent.iterdir())
+            print(await blobs.get("a/kept.bin"), [found.key async for found in blobs.list()], left)
             await blobs.close()
 
         asyncio.run(main())
@@ -165,16 +172,17 @@ def test_a_folder_that_may_not_be_written_is_named() -> None:
             data = Path(tempfile.mkdtemp())
             blobs = open_blobs(PlatformSettings(data_dir=data))
             await blobs.put("a/old.txt", b"old", media_type="text/plain")
-            (data / "spool").chmod(0o500)
+            spool = blobs.new_spool_file().parent
+            spool.chmod(0o500)
             await refusal(blobs.ping())
             await refusal(blobs.put("new.txt", b"new", media_type="text/plain"))
-            (data / "spool").chmod(0o700)
+            spool.chmod(0o700)
             (data / "blobs").chmod(0o500)
             await refusal(blobs.ping())
             await refusal(blobs.put("new/new.txt", b"new", media_type="text/plain"))
             (data / "blobs" / "a").chmod(0o500)
             await refusal(blobs.delete("a/old.txt"))
-            print(await blobs.get("a/old.txt"), [found.key async for found in blobs.list()], list((data / "spool").iterdir()))
+            print(await blobs.get("a/old.txt"), [found.key async for found in blobs.list()], list(spool.iterdir()))
             await blobs.close()
             for folder in ("blobs", "blobs/a"):
                 (data / folder).chmod(0o700)
@@ -242,6 +250,84 @@ async def test_a_kill_loses_nothing_that_was_acknowledged_and_shows_nothing_half
             assert data[:32] == hashlib.sha256(key.encode()).digest()
             assert len(data) == 40 + int.from_bytes(data[32:40], "big")
         await blobs.close()
+
+
+SPOOLER = """
+    import sys
+    from pathlib import Path
+    from trenza.chassis.blobs import open_blobs
+    from trenza.chassis.settings import PlatformSettings
+
+    blobs = open_blobs(PlatformSettings(data_dir=Path(sys.argv[1])))
+    path = blobs.new_spool_file()
+    path.write_bytes(b"half")
+    print(path, flush=True)
+    sys.stdin.read()
+    path.unlink()
+"""
+
+
+async def test_what_a_killed_process_left_in_the_spool_is_swept_at_the_next_start_and_what_a_live_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    settings = PlatformSettings(data_dir=tmp_path / "data")
+    command = [sys.executable, "-c", textwrap.dedent(SPOOLER), str(settings.data_dir)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as alive:  # noqa: S603, ASYNC220 - our own script
+        assert killed.stdout is not None
+        assert alive.stdout is not None
+        left, written = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
+        await open_blobs(settings).close()
+        assert files_below(settings.data_dir / "spool") == {f"{path.parent.name}/{path.name}" for path in (left, written)}
+        killed.kill()
+        killed.wait()
+        blobs = open_blobs(settings)
+        mine = blobs.new_spool_file()
+        assert files_below(settings.data_dir / "spool") == {f"{written.parent.name}/{written.name}"}
+        alive.communicate()
+    mine.write_bytes(b"still here")
+    assert names_in(settings.data_dir / "spool") == {mine.parent.name}, "a process that ends in order takes its folder with it"
+    await blobs.put_file("a.txt", mine, media_type="text/plain")
+    await blobs.close()
+
+
+async def test_a_spool_that_was_emptied_by_hand_goes_on(local_blobs: Blobs, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "data" / "spool")
+    (tmp_path / "data" / "spool").mkdir()
+    await local_blobs.put("a.txt", b"x", media_type="text/plain")
+    assert await local_blobs.get("a.txt") == b"x"
+
+
+def test_a_store_opens_where_its_spool_takes_no_folder() -> None:
+    """As on a full disk: what is stored can still be read."""
+    done = run_python(
+        """
+        import asyncio, os, shutil, tempfile
+        from pathlib import Path
+        from trenza.chassis.blobs import BlobsUnavailable, open_blobs
+        from trenza.chassis.settings import PlatformSettings
+
+        async def main():
+            if os.geteuid() == 0:
+                os.setuid(65534)  # root may write everywhere
+            settings = PlatformSettings(data_dir=Path(tempfile.mkdtemp()))
+            await open_blobs(settings).put("a.txt", b"kept", media_type="text/plain")
+            (settings.data_dir / "spool").chmod(0o500)
+            blobs = open_blobs(settings)
+            print(await blobs.get("a.txt"))
+            try:
+                await blobs.ping()
+            except BlobsUnavailable as error:
+                print(error)
+            (settings.data_dir / "spool").chmod(0o700)
+            await blobs.put("b.txt", b"new", media_type="text/plain")
+            await blobs.ping()
+            shutil.rmtree(settings.data_dir)
+
+        asyncio.run(main())
+        """,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (["b'kept'", "the object folder cannot be written: Permission denied"], "")
 
 
 async def test_what_a_crash_left_in_the_spool_is_swept_a_day_later(tmp_path: Path) -> None:

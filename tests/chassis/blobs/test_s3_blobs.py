@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -64,6 +64,20 @@ async def test_a_presigned_url_writes_one_object(s3_blobs: Blobs) -> None:
     found = await s3_blobs.stat("up/a.png")
     assert found is not None
     assert (found.size, found.media_type, found.etag) == (4, "image/png", answer.headers["etag"])
+
+
+async def test_a_presigned_url_takes_the_length_that_was_signed(s3_blobs: Blobs) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"sent"
+
+    url = await s3_blobs.signed_url("up/ü a.png", method="PUT", expires_in=timedelta(minutes=5), length=4)
+    async with httpx.AsyncClient() as client:
+        for content in (b"", b"sen", b"sent!", body()):  # the last comes without a Content-Length
+            assert (await client.put(url, content=content)).status_code == 403
+        assert await s3_blobs.stat("up/ü a.png") is None
+        assert (await client.put(url, content=b"sent", headers={"Content-Type": "image/png"})).status_code == 200
+        assert (await client.get(url)).status_code == 403
+    assert await s3_blobs.get("up/ü a.png") == b"sent"
 
 
 async def test_the_given_media_type_is_kept(s3_blobs: Blobs) -> None:

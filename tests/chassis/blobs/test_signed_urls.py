@@ -149,7 +149,7 @@ async def test_a_put_stores_the_body(blobs: Blobs, client: httpx.AsyncClient, tm
     assert (answer.status_code, answer.headers["etag"]) == (200, found.etag)
     assert found.media_type == "image/png"
     assert await blobs.get("up/new.png") == data
-    assert list((tmp_path / "data" / "spool").iterdir()) == []
+    assert not any(path.is_file() for path in (tmp_path / "data" / "spool").rglob("*"))
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -165,7 +165,51 @@ async def test_a_put_over_the_limit_leaves_nothing(
     assert answer.status_code == 413
     assert answer.json()["limit"] == MAX_PUT
     assert await blobs.stat("up/new.png") is None
-    assert list((tmp_path / "data" / "spool").iterdir()) == []
+    assert not any(path.is_file() for path in (tmp_path / "data" / "spool").rglob("*"))
+
+
+@pytest.mark.parametrize("sent", [0, 9, 11, 70_000])
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_put_of_another_length_than_was_signed_leaves_nothing(
+    blobs: Blobs, client: httpx.AsyncClient, tmp_path: Path, *, declared: bool, sent: int
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(sent)
+        if sent > 10:
+            pytest.fail("the body was read on beyond the length")
+
+    url = await blobs.signed_url("up/new.png", method="PUT", expires_in=MINUTE, length=10)
+    answer = await client.put(url, content=bytes(sent) if declared else body())
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "WRONG_LENGTH")
+    assert (problem["field"], problem["limit"]) == ("Content-Length", 10)
+    assert "10 bytes" in problem["detail"]
+    assert problem["remedy"]
+    assert await blobs.stat("up/new.png") is None
+    assert not any(path.is_file() for path in (tmp_path / "data" / "spool").rglob("*"))
+
+
+@pytest.mark.parametrize("length", [0, 10, MAX_PUT + 1])
+async def test_a_put_of_the_length_that_was_signed(blobs: Blobs, client: httpx.AsyncClient, length: int) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(length)
+
+    url = await blobs.signed_url("up/new.png", method="PUT", expires_in=MINUTE, length=length)
+    for content in (bytes(length), body()):
+        assert (await client.put(url, content=content)).status_code == 200
+    assert await blobs.get("up/new.png") == bytes(length)
+
+
+async def test_a_signed_length_cannot_be_changed(blobs: Blobs, client: httpx.AsyncClient) -> None:
+    url = httpx.URL(await blobs.signed_url("up/new.png", method="PUT", expires_in=MINUTE, length=10))
+    assert refused(await client.put(url.copy_set_param("length", "11"), content=bytes(11)))
+    assert refused(await client.put(url.copy_set_param("length", "010"), content=bytes(10)))
+    without = url.copy_remove_param("length")
+    assert refused(await client.put(without, content=bytes(11)))
+    assert refused(await client.put(without.copy_set_param("download", "\n10"), content=bytes(11)))
+    assert refused(await client.put(without.copy_set_param("download", "10"), content=bytes(11)))
+    unbound = httpx.URL(await blobs.signed_url("up/new.png", method="PUT", expires_in=MINUTE))
+    assert refused(await client.put(unbound.copy_set_param("length", "10"), content=bytes(10)))
 
 
 async def test_a_put_that_breaks_off_leaves_nothing(blobs: Blobs, app: FastAPI, tmp_path: Path) -> None:
@@ -192,7 +236,7 @@ async def test_a_put_that_breaks_off_leaves_nothing(blobs: Blobs, app: FastAPI, 
     with pytest.raises(ClientDisconnect):
         await app(scope, receive, send)
     assert await blobs.stat("up/new.png") is None
-    assert list((tmp_path / "data" / "spool").iterdir()) == []
+    assert not any(path.is_file() for path in (tmp_path / "data" / "spool").rglob("*"))
 
 
 async def test_a_url_is_good_for_its_method_and_object_only(blobs: Blobs, client: httpx.AsyncClient) -> None:

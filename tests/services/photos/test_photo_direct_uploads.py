@@ -65,7 +65,6 @@ async def test_the_same_bytes_give_the_photo_that_is_there(platform: Platform) -
     ("promise", "content", "expected"),
     [
         ({}, None, (409, "UPLOAD_INCOMPLETE", "url")),
-        ({}, PHOTO + b"!", (422, "UPLOAD_MISMATCH", "bytes")),
         ({"sha256": "0" * 64}, PHOTO, (422, "UPLOAD_MISMATCH", "sha256")),
         ({"bytes": 6}, b"%PDF-1", (400, "INVALID_IMAGE_FORMAT", "file")),
     ],
@@ -82,6 +81,24 @@ async def test_what_is_not_what_was_promised_is_refused_and_can_be_put_again(
     if promise == {}:
         await put(platform, upload)
         assert (await complete(platform, upload)).status_code == 202
+
+
+@pytest.mark.parametrize("content", [PHOTO + b"!", PHOTO[:-1]])
+async def test_the_link_takes_no_more_and_no_less_than_was_promised(platform: Platform, content: bytes) -> None:
+    upload = await asked_for(platform)
+    answer = await platform.http.put(upload["url"], content=content)
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (422, "WRONG_LENGTH", len(PHOTO))
+    assert await platform.objects("uploads") == set()
+    await put(platform, upload)
+    assert (await complete(platform, upload)).status_code == 202
+
+
+async def test_what_a_store_took_beyond_the_promise_is_refused(platform: Platform) -> None:
+    """A bucket takes it, where the credentials of an instance's role sign the link: those cannot sign a length."""
+    upload = await asked_for(platform)
+    await platform.photos.blobs.put(f"uploads/photos/{upload['id']}", PHOTO + b"!", media_type="application/octet-stream")
+    answer = await complete(platform, upload)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "UPLOAD_MISMATCH", "bytes")
 
 
 async def test_the_link_takes_one_file_from_whoever_holds_it(platform: Platform) -> None:

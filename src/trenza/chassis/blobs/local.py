@@ -107,10 +107,16 @@ class LocalBlobs(Blobs):
                 yield _stat_of(key, stat)
 
     async def signed_url(
-        self, key: str, *, method: SignedMethod = "GET", expires_in: timedelta, download_name: str | None = None
+        self,
+        key: str,
+        *,
+        method: SignedMethod = "GET",
+        expires_in: timedelta,
+        download_name: str | None = None,
+        length: int | None = None,
     ) -> str:
         """Sign with the platform's secret; `trenza.chassis.http.blobs` serves it."""
-        return self.url_signer.url(key, method=method, expires_in=expires_in, download_name=download_name)
+        return self.url_signer.url(key, method=method, expires_in=expires_in, download_name=download_name, length=length)
 
     def local_path(self, key: str) -> Path | None:
         """The file of the key."""

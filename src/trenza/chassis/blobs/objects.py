@@ -127,12 +127,19 @@ class Blobs(ABC):
 
     @abstractmethod
     async def signed_url(
-        self, key: str, *, method: SignedMethod = "GET", expires_in: timedelta, download_name: str | None = None
+        self,
+        key: str,
+        *,
+        method: SignedMethod = "GET",
+        expires_in: timedelta,
+        download_name: str | None = None,
+        length: int | None = None,
     ) -> str:
         """An absolute URL by which anybody may read (or write) this one object until it expires, at most 7 days from now.
 
         The object need not exist. ``download_name`` makes browsers save the object under that file name. On S3 it takes effect
-        where the credentials are in ``AWS_ACCESS_KEY_ID``; credentials of an instance role sign the URL without it.
+        where the credentials are in ``AWS_ACCESS_KEY_ID``; credentials of an instance role sign the URL without it. The same is
+        true of ``length``: a URL to write then takes a body of exactly so many bytes, told in ``Content-Length``, and no other.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""A download name for presigned S3 URLs, which obstore cannot sign: AWS Signature Version 4 over one more parameter."""
+"""What obstore cannot sign into presigned S3 URLs, a download name and a length: AWS Signature Version 4 once more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
-__all__ = ["StaticCredentials", "content_disposition", "with_download_name"]
+__all__ = ["StaticCredentials", "content_disposition", "with_download_name", "with_length"]
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,32 @@ class StaticCredentials:
 
 
 def with_download_name(url: str, name: str, credentials: StaticCredentials) -> str:
-    """The presigned GET ``url`` signed anew so that S3 answers with the name in ``Content-Disposition``.
+    """The presigned GET ``url`` signed anew so that S3 answers with the name in ``Content-Disposition``."""
+    return _signed_anew(url, "GET", credentials, query={"response-content-disposition": content_disposition(name)}, headers={})
+
+
+def with_length(url: str, length: int, credentials: StaticCredentials) -> str:
+    """The presigned PUT ``url`` signed anew so that S3 takes a body of ``length`` bytes only, told in ``Content-Length``."""
+    return _signed_anew(url, "PUT", credentials, query={}, headers={"content-length": str(length)})
+
+
+def _signed_anew(
+    url: str, method: str, credentials: StaticCredentials, *, query: Mapping[str, str], headers: Mapping[str, str]
+) -> str:
+    """A presigned URL with more parameters, and with headers that the request must have as they are here.
 
     Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
     """
     parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    del query["X-Amz-Signature"]
-    query["response-content-disposition"] = content_disposition(name)
-    canonical_query = "&".join(f"{_encoded(key)}={_encoded(value)}" for key, value in sorted(query.items()))
-    request = "\n".join(("GET", parts.path, canonical_query, f"host:{parts.netloc}", "", "host", "UNSIGNED-PAYLOAD"))
-    scope = query["X-Amz-Credential"].split("/", 1)[1]
-    text = "\n".join(("AWS4-HMAC-SHA256", query["X-Amz-Date"], scope, sha256(request.encode()).hexdigest()))
+    signed = {**headers, "host": parts.netloc}
+    names = ";".join(sorted(signed))
+    asked = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **query, "X-Amz-SignedHeaders": names}
+    del asked["X-Amz-Signature"]
+    canonical_query = "&".join(f"{_encoded(key)}={_encoded(value)}" for key, value in sorted(asked.items()))
+    lines = (f"{name}:{value}" for name, value in sorted(signed.items()))
+    request = "\n".join((method, parts.path, canonical_query, *lines, "", names, "UNSIGNED-PAYLOAD"))
+    scope = asked["X-Amz-Credential"].split("/", 1)[1]
+    text = "\n".join(("AWS4-HMAC-SHA256", asked["X-Amz-Date"], scope, sha256(request.encode()).hexdigest()))
     key = f"AWS4{credentials.secret}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), sha256)

@@ -20,8 +20,8 @@ from trenza.chassis.blobs.folder import naming_the_cause
 from trenza.chassis.blobs.keys import MAX_KEY_BYTES, check_key, check_prefix
 from trenza.chassis.blobs.media_types import UNKNOWN_MEDIA_TYPE, media_type_of
 from trenza.chassis.blobs.objects import MAX_CHUNK_BYTES, BlobMissing, Blobs, BlobStat, BlobsUnavailable, SignedMethod
-from trenza.chassis.blobs.presigned import StaticCredentials, with_download_name
-from trenza.chassis.blobs.signatures import check_download_name, check_lifetime
+from trenza.chassis.blobs.presigned import StaticCredentials, with_download_name, with_length
+from trenza.chassis.blobs.signatures import check_download_name, check_length, check_lifetime
 from trenza.chassis.blobs.spool import Spool, discard
 from trenza.chassis.clock import Clock, SystemClock
 
@@ -188,16 +188,25 @@ class S3Blobs(Blobs):
                     yield self._stat_of(found, media_type_of(found["path"]))
 
     async def signed_url(
-        self, key: str, *, method: SignedMethod = "GET", expires_in: timedelta, download_name: str | None = None
+        self,
+        key: str,
+        *,
+        method: SignedMethod = "GET",
+        expires_in: timedelta,
+        download_name: str | None = None,
+        length: int | None = None,
     ) -> str:
         """A presigned URL of the bucket (AWS Signature Version 4)."""
         self._check(key)
         check_lifetime(expires_in)
         check_download_name(download_name)
+        check_length(length, method)
         with _told(key):
             url = await obstore.sign_async(self._store, method, key, expires_in)
         if download_name and method == "GET" and self._credentials:
             return with_download_name(url, download_name, self._credentials)
+        if length is not None and self._credentials:
+            return with_length(url, length, self._credentials)
         return url
 
     def local_path(self, key: str) -> Path | None:

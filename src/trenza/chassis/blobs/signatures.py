@@ -17,7 +17,15 @@ from trenza.chassis.blobs.objects import MAX_URL_LIFETIME, SignedMethod
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import ContractError
 
-__all__ = ["BLOB_PATH", "InvalidSignature", "UrlSigner", "check_download_name", "check_lifetime", "load_or_create_secret"]
+__all__ = [
+    "BLOB_PATH",
+    "InvalidSignature",
+    "UrlSigner",
+    "check_download_name",
+    "check_length",
+    "check_lifetime",
+    "load_or_create_secret",
+]
 
 BLOB_PATH = "/blobs/"
 """Where the platform serves signed URLs."""
@@ -25,6 +33,7 @@ MAX_NAME_LENGTH = 255
 MIN_SECRET_BYTES = 32
 """HMAC-SHA256 gains nothing above its output's length and loses below it (RFC 2104 section 3)."""
 _SECONDS = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
+_LENGTH = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 
 
 class InvalidSignature(ContractError):
@@ -35,7 +44,7 @@ class InvalidSignature(ContractError):
 
 
 class UrlSigner:
-    """HMAC-SHA256 over method, key, expiry and download name. The secret is at least 32 bytes."""
+    """HMAC-SHA256 over method, key, expiry, download name and length. The secret is at least 32 bytes."""
 
     def __init__(self, secret: bytes, *, public_url: str, clock: Clock | None = None) -> None:
         if len(secret) < MIN_SECRET_BYTES:
@@ -45,25 +54,40 @@ class UrlSigner:
         self._base = public_url.rstrip("/") + BLOB_PATH
         self._clock = clock or SystemClock()
 
-    def url(self, key: str, *, method: SignedMethod, expires_in: timedelta, download_name: str | None) -> str:
-        """The absolute URL, valid until ``expires_in`` from now (whole seconds, rounded down)."""
+    def url(
+        self, key: str, *, method: SignedMethod, expires_in: timedelta, download_name: str | None, length: int | None = None
+    ) -> str:
+        """The absolute URL, valid until ``expires_in`` from now (whole seconds, rounded down), for a body of ``length`` bytes."""
         check_key(key)
         check_lifetime(expires_in)
         check_download_name(download_name)
+        check_length(length, method)
         expires = int((self._clock.now() + expires_in).timestamp())
         query = {"expires": str(expires)}
         if download_name:
             query["download"] = download_name
-        query["signature"] = self._signature(method, key, expires, download_name)
+        if length is not None:
+            query["length"] = str(length)
+        query["signature"] = self._signature(method, key, expires, download_name, query.get("length"))
         return f"{self._base}{quote(key, safe='/')}?{urlencode(query, quote_via=quote)}"
 
     def verify(
-        self, *, method: SignedMethod, key: str, expires: str | None, signature: str | None, download_name: str | None
+        self,
+        *,
+        method: SignedMethod,
+        key: str,
+        expires: str | None,
+        signature: str | None,
+        download_name: str | None,
+        length: str | None = None,
     ) -> timedelta:
-        """The time that the URL has left; raises `InvalidSignature`. A forged URL is not told whether it also came late."""
-        if not expires or not signature or not _SECONDS.fullmatch(expires):
+        """The time that the URL has left; raises `InvalidSignature`. A forged URL is not told whether it also came late.
+
+        A ``length`` that passes is a whole number in decimal digits.
+        """
+        if not expires or not signature or not _SECONDS.fullmatch(expires) or not (length is None or _LENGTH.fullmatch(length)):
             raise InvalidSignature("the link is incomplete", remedy="use the whole link as it was handed out")
-        expected = self._signature(method, key, int(expires), download_name or None)
+        expected = self._signature(method, key, int(expires), download_name or None, length)
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
             raise InvalidSignature("the link's signature does not match", remedy="use the link as it was handed out")
         left = int(expires) - self._clock.now().timestamp()
@@ -71,9 +95,11 @@ class UrlSigner:
             raise InvalidSignature("the link has expired", remedy="ask for a new one")
         return timedelta(seconds=left)
 
-    def _signature(self, method: SignedMethod, key: str, expires: int, download_name: str | None) -> str:
-        # Neither keys nor names hold a newline, so that no two different requests have the same text.
-        text = "\n".join(("trenza-blob-1", method, key, str(expires), download_name or ""))
+    def _signature(self, method: SignedMethod, key: str, expires: int, download_name: str | None, length: str | None) -> str:
+        # Neither keys nor names that are signed hold a newline, so that no two different requests have the same text. A length
+        # changes the first line as well: it could otherwise be moved into the name, and the URL would be good for any.
+        kind = ("trenza-blob-1",) if length is None else ("trenza-blob-length-1", length)
+        text = "\n".join((*kind, method, key, str(expires), download_name or ""))
         return urlsafe_b64encode(hmac.digest(self._secret, text.encode(errors="replace"), sha256)).decode().rstrip("=")
 
 
@@ -88,6 +114,13 @@ def check_download_name(name: str | None) -> None:
     """Refuse names that could not stand in a header or be a file's name."""
     if name is not None and (not name.isprintable() or len(name) > MAX_NAME_LENGTH or "/" in name or "\\" in name):
         message = f"a download name is at most {MAX_NAME_LENGTH} printable characters without slashes"
+        raise ValueError(message)
+
+
+def check_length(length: int | None, method: SignedMethod) -> None:
+    """Refuse a length where nothing is sent, and one that no body has."""
+    if length is not None and (method != "PUT" or length < 0):
+        message = f"a length of {length} bytes cannot be signed for {method}: only a PUT brings bytes, none or more"
         raise ValueError(message)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -16,8 +16,9 @@ from trenza.chassis.blobs.signatures import BLOB_PATH
 from trenza.chassis.http.content import respond_with_blob
 from trenza.chassis.http.documentation import documented_problems
 from trenza.chassis.http.limits import BodyTooLarge, allow_body
+from trenza.chassis.http.phrases import Refusal
 
-__all__ = ["DEFAULT_PUT_BYTES", "blob_router"]
+__all__ = ["DEFAULT_PUT_BYTES", "WrongLength", "blob_router"]
 
 DEFAULT_PUT_BYTES = 100 * 1024 * 1024
 _BATCH_BYTES = 512 * 1024
@@ -28,11 +29,19 @@ _HARMLESS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sa
 Parameter = Annotated[str | None, Query()]
 
 
+class WrongLength(Refusal):
+    """The link was signed for a body of another length."""
+
+    status: ClassVar[int] = 422
+    title = "Not as long as promised"
+
+
 def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIRouter:
     """``GET``, ``HEAD`` and ``PUT /blobs/{key}?expires=…&signature=…``; no routes where the store serves its own URLs.
 
     A URL that was signed for GET serves HEAD too. A PUT stores its body, at most ``max_put_bytes`` long, under the media type of
-    the key's extension, and answers 200 with the ETag, as S3 does. 403 for a signature that is missing, wrong or expired.
+    the key's extension, and answers 200 with the ETag, as S3 does. A URL that was signed with a length takes a body of exactly
+    that length, above ``max_put_bytes`` too; 422 for another. 403 for a signature that is missing, wrong or expired.
     """
     router = APIRouter(tags=["objects"])
     signer = blobs.url_signer
@@ -65,14 +74,23 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
         return await get(request, key, expires, signature, download)
 
     async def put(
-        request: Request, key: str, expires: Parameter = None, signature: Parameter = None, download: Parameter = None
+        request: Request,
+        key: str,
+        *,
+        expires: Parameter = None,
+        signature: Parameter = None,
+        download: Parameter = None,
+        length: Parameter = None,
     ) -> Response:
         """Store one object."""
-        signer.verify(method="PUT", key=key, expires=expires, signature=signature, download_name=download)
-        allow_body(request, max_put_bytes)
+        signer.verify(method="PUT", key=key, expires=expires, signature=signature, download_name=download, length=length)
+        promised = None if length is None else int(length)
         spooled = blobs.new_spool_file()
         try:
-            await _receive(request, spooled, max_put_bytes)
+            if promised is None:
+                await _receive(request, spooled, max_put_bytes)
+            else:
+                await _receive_exactly(request, spooled, promised)
             stored = await blobs.put_file(key, spooled, media_type=media_type_of(key))
         finally:
             await asyncio.to_thread(spooled.unlink, missing_ok=True)
@@ -97,16 +115,35 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
         summary="Store an object by its signed link",
         dependencies=[_PUBLIC],
         response_class=Response,
-        responses=documented_problems(403, 404, 413, 503),
+        responses=documented_problems(403, 404, 413, 422, 503),
         openapi_extra={"requestBody": {"required": True, "content": {"*/*": {}}}},
     )
     return router
 
 
-async def _receive(request: Request, path: Path, limit: int) -> None:
-    """Write the body to a file in batches. Raises `BodyTooLarge` as soon as it is."""
+async def _receive_exactly(request: Request, path: Path, length: int) -> None:
+    """Write the body to a file. Raises `WrongLength`: at once where Content-Length says so, else as soon as it is known."""
+    refusal = WrongLength(field="Content-Length", limit=length)
+    if _declared(request) not in (None, length):
+        raise refusal
+    try:
+        received = await _receive(request, path, length)
+    except BodyTooLarge:
+        raise refusal from None
+    if received != length:
+        raise refusal
+
+
+def _declared(request: Request) -> int | None:
+    """The length that the request's header tells, if it does."""
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+    return int(declared) if declared.isascii() and declared.isdigit() else None
+
+
+async def _receive(request: Request, path: Path, limit: int) -> int:
+    """Write the body to a file in batches; how many bytes it had. Raises `BodyTooLarge` as soon as it is."""
+    allow_body(request, limit)
+    if (_declared(request) or 0) > limit:
         raise BodyTooLarge(limit)
     with await asyncio.to_thread(path.open, "xb") as file:
         batch, received = bytearray(), 0
@@ -119,3 +156,4 @@ async def _receive(request: Request, path: Path, limit: int) -> None:
                 await asyncio.to_thread(file.write, batch)
                 batch = bytearray()
         await asyncio.to_thread(file.write, batch)
+    return received

@@ -109,6 +109,18 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
         ("Link not valid", "The link is incomplete, was changed, or has expired. Ask for a new one.", "ask for a new link"),
         ("Enlace no válido", "El enlace está incompleto, se ha modificado o ha caducado. Solicite otro.", "solicite otro enlace"),
     ),
+    "WRONG_LENGTH": (
+        (
+            "Not as long as promised",
+            "The link takes a file of exactly {limit:size}, as was promised when it was asked for.",
+            "put the whole file and nothing else, or ask for a new link",
+        ),
+        (
+            "Longitud distinta de la prometida",
+            "El enlace admite un archivo de exactamente {limit:size}, como se prometió al solicitarlo.",
+            "envíe el archivo completo y nada más, o solicite otro enlace",
+        ),
+    ),
     "INVALID_BLOB_KEY": (
         ("Invalid object key", "The name of the stored file is not valid.", "use the link as it was given"),
         ("Clave de objeto no válida", "El nombre del archivo almacenado no es válido.", "use el enlace tal como se recibió"),

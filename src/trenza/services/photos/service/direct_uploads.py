@@ -56,7 +56,7 @@ class DirectUploads:
             created_by=current_context().principal.subject,
             expires_at=self._clock.now() + lifetime,
         )
-        url = await self._blobs.signed_url(upload.key, method="PUT", expires_in=lifetime)
+        url = await self._blobs.signed_url(upload.key, method="PUT", expires_in=lifetime, length=size)
         async with self._database.work() as work:
             await store.add_upload(work, upload)
         return upload, url
