@@ -152,7 +152,10 @@ class Blobs(ABC):
 
     @abstractmethod
     def new_spool_file(self, suffix: str = "") -> Path:
-        """A fresh path (no file yet) for bytes on their way to `put_file`. What is left there is removed a day later."""
+        """A fresh path (no file yet) for bytes on their way to `put_file`.
+
+        What is left there is removed at the first start after this process has ended.
+        """
 
     @abstractmethod
     async def ping(self) -> None:
