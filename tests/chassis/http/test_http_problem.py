@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import FastAPI, Header, HTTPException, Query
+from fastapi import Body, FastAPI, Header, HTTPException, Query
 from pydantic import BaseModel, Field, field_validator
 
 from trenza.chassis import http as http_layer
@@ -198,6 +198,38 @@ async def test_broken_json_is_a_problem_of_the_body(client: httpx.AsyncClient) -
     path = "/orders/00000000-0000-0000-0000-000000000000?limit=1"
     answer = await client.post(path, content=b'{"a":', headers={"Content-Type": "application/json", "X-Who": "a"})
     assert answer.json()["errors"] == [{"field": "body", "in": "body", "message": "JSON decode error"}]
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", None])
+async def test_a_body_that_is_not_declared_as_json_is_told_what_to_declare(
+    client: httpx.AsyncClient, content_type: str | None
+) -> None:
+    path = "/orders/00000000-0000-0000-0000-000000000000?limit=1"
+    headers = {"X-Who": "a", **({} if content_type is None else {"Content-Type": content_type})}
+    answer = await client.post(path, content=b'{"items": []}', headers=headers)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (415, "JSON_EXPECTED")
+    assert (problem["field"], problem["limit"]) == ("Content-Type", "application/json")
+    assert "application/json" in problem["remedy"]
+    assert "errors" not in problem
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/merge-patch+json"])
+async def test_every_json_type_is_read(client: httpx.AsyncClient, content_type: str) -> None:
+    path = "/orders/00000000-0000-0000-0000-000000000000?limit=1"
+    answer = await client.post(path, content=b'{"items": []}', headers={"X-Who": "a", "Content-Type": content_type})
+    assert answer.status_code == 200
+
+
+async def test_a_route_that_takes_bytes_takes_any_type(app: FastAPI, client: httpx.AsyncClient) -> None:
+    @app.post("/raw")
+    async def raw(body: Annotated[bytes, Body(max_length=3)]) -> int:
+        return len(body)
+
+    assert (await client.post("/raw", content=b"abc", headers={"Content-Type": "text/plain"})).json() == 3
+    assert (await client.post("/raw", content=b"abcd", headers={"Content-Type": "text/plain"})).status_code == 422
 
 
 @pytest.mark.parametrize("accept", ["es", "es-CO", "ES;q=0.5", "fr, es;q=0.8, en;q=0.3", "de,es"])

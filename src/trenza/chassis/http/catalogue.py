@@ -61,6 +61,18 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
             "corrija los campos que indica errors",
         ),
     ),
+    "JSON_EXPECTED": (
+        (
+            "JSON expected",
+            "The body is read as JSON only where its Content-Type says so: {limit}.",
+            "send the body as JSON, with Content-Type: application/json",
+        ),
+        (
+            "Se esperaba JSON",
+            "El cuerpo solo se lee como JSON si su Content-Type lo indica: {limit}.",
+            "envíe el cuerpo como JSON, con Content-Type: application/json",
+        ),
+    ),
     "BODY_TOO_LARGE": (
         ("Body too large", "The body may have at most {limit:size} here.", "send less at once"),
         ("Cuerpo demasiado grande", "El cuerpo puede tener aquí como máximo {limit:size}.", "envíe menos de una vez"),

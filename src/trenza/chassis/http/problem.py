@@ -22,6 +22,7 @@ from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, Unauthen
 from trenza.chassis.context import current_context
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.http.json_bodies import is_undeclared
 from trenza.chassis.http.limits import BodyTooLarge
 from trenza.chassis.http.phrases import Phrases, preferred_language, say
 from trenza.chassis.http.route_templates import allowed_methods
@@ -82,6 +83,8 @@ def problem_of(error: Exception) -> Problem:
             problem = error
         case ContractError():
             problem = _of_contract_error(error)
+        case RequestValidationError() if is_undeclared(error):
+            problem = Problem(415, "JSON_EXPECTED", field="Content-Type", limit="application/json")
         case RequestValidationError():
             problem = Problem(422, "INVALID_REQUEST")
         case BodyTooLarge():
@@ -122,7 +125,7 @@ def problem_response(connection: HTTPConnection, error: Exception) -> Response:
         # A refusal brings its remedy in English.
         **({"remedy": phrase.remedy} if phrase and phrase.remedy else {}),
     }
-    if isinstance(error, RequestValidationError):
+    if isinstance(error, RequestValidationError) and problem.code == "INVALID_REQUEST":
         document["errors"] = errors = field_errors(error.errors(), language)
         document["field"] = errors[0]["field"]  # there is one at least, and those who show one thing show this
     headers = {"Content-Language": language, "Vary": "Accept-Language", **problem.headers}

@@ -14,6 +14,7 @@ SPANISH_MESSAGES: Mapping[str, str] = {
     "extra_forbidden": "Este campo no se admite",
     "repeated": "Indique este parámetro una sola vez",
     "json_invalid": "No es JSON válido",
+    "half_character": "Contiene medio par sustituto, que no es ningún carácter; omítalo",
     "model_attributes_type": "Debe ser un objeto JSON",
     "string_type": "Debe ser un texto",
     "string_too_short": "Debe tener al menos {min_length} caracteres",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from trenza.chassis.http.uploads import ReceivedFile, ReceivedForm
 from trenza.services.images.contract import Location
@@ -68,14 +68,6 @@ class DetailsOrder(BaseModel):
     centro_gestor: str | None = Field(None, description=_UNIT_WORDS)
     callback_url: str | None = Field(None, description=_CALLBACK_WORDS)
     filename: str | None = Field(None, description="What the file is called.")
-
-    @field_validator("*")
-    @classmethod
-    def _is_text(cls, value: Any) -> Any:
-        """JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which is no character and cannot be stored."""
-        if isinstance(value, str) and not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("holds half of a surrogate pair, which is no character; leave it out")
-        return value
 
     def details(self, zone: tzinfo) -> UploadDetails:
         """The same, read. Raises `InvalidField`."""
