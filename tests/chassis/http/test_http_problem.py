@@ -12,7 +12,7 @@ from fastapi import Body, FastAPI, Header, HTTPException, Query
 from pydantic import BaseModel, Field, field_validator
 
 from trenza.chassis import http as http_layer
-from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, Unauthenticated
+from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, SeveralAuthorizations, Unauthenticated
 from trenza.chassis.auth.tokens import InvalidToken as TokenError
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
@@ -287,16 +287,23 @@ def test_the_catalogue_says_the_same_in_both_languages() -> None:
 def test_every_refusal_of_the_chassis_is_in_the_catalogue_under_its_own_title() -> None:
     for module in iter_modules(http_layer.__path__, f"{http_layer.__name__}."):
         import_module(module.name)
-    refusals: list[type[ContractError]] = [*Refusal.__subclasses__(), Unauthenticated, InvalidToken, ScopeMissing]
+    refusals: list[type[ContractError]] = [
+        *Refusal.__subclasses__(),
+        Unauthenticated,
+        InvalidToken,
+        ScopeMissing,
+        SeveralAuthorizations,
+    ]
     assert len(refusals) > 10
     for refusal in refusals:
         assert PHRASES[refusal.code]["en"].title == refusal.title, refusal
 
 
 def test_the_words_of_the_authorisation_layer_are_those_of_the_catalogue() -> None:
-    missing, invalid = ScopeMissing("photos:editor"), TokenError("expired")
+    missing, invalid, several = ScopeMissing("photos:editor"), TokenError("expired"), SeveralAuthorizations(2)
     assert missing.detail == PHRASES["SCOPE_MISSING"]["en"].detail.format_map(missing.fields)
     assert invalid.detail == PHRASES["INVALID_TOKEN"]["en"].detail.format_map(invalid.fields)
+    assert several.detail == PHRASES["SEVERAL_AUTHORIZATIONS"]["en"].detail.format_map(several.fields)
 
 
 def test_the_spanish_messages_use_what_pydantic_gives() -> None:

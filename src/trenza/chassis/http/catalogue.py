@@ -21,6 +21,18 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
         ("Invalid token", "The token is {reason}. Ask for a new one.", "ask for a new token"),
         ("Token no válido", "El token no es válido o ha caducado. Solicite otro.", "solicite otro token"),
     ),
+    "SEVERAL_AUTHORIZATIONS": (
+        (
+            "Several Authorization headers",
+            "The request has {count} Authorization headers; one is allowed.",
+            "send one Authorization header",
+        ),
+        (
+            "Varias cabeceras Authorization",
+            "La solicitud tiene {count} cabeceras Authorization; solo se admite una.",
+            "envíe una sola cabecera Authorization",
+        ),
+    ),
     "SCOPE_MISSING": (
         (
             "Permission missing",

@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, Unauthenticated
+from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, SeveralAuthorizations, Unauthenticated
 from trenza.chassis.context import current_context
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
@@ -200,6 +200,8 @@ def _challenge(error: ContractError) -> dict[str, str]:
     match error:
         case ScopeMissing():
             return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.fields["scope"]}"'}
+        case SeveralAuthorizations():
+            return {"WWW-Authenticate": 'Bearer error="invalid_request"'}
         case InvalidToken():
             return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         case Unauthenticated():
