@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -463,6 +464,18 @@ async def test_links_and_metrics_know_the_prefix(start: Callable[..., Any]) -> N
         metrics = (await running.ask("GET", "/metrics")).text
     assert 'endpoint="/shop/items/{item_id}"' in metrics
     assert 'endpoint="/items/{item_id}"' not in metrics
+
+
+async def test_it_may_decode_bodies_itself(start: Callable[..., Any]) -> None:
+    app = FastAPI()
+
+    @app.post("/unpacked")
+    async def unpacked(request: Request) -> str:
+        return gzip.decompress(await request.body()).decode()
+
+    async with start(app) as running:
+        packed = {"content": gzip.compress(b"bricks"), "headers": {"Content-Encoding": "gzip"}}
+        assert (await running.ask("POST", "/shop/unpacked", **packed)).json() == "bricks"
 
 
 def redirecting_app() -> FastAPI:

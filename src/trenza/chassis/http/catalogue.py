@@ -85,6 +85,18 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
             "envíe el cuerpo como JSON, con Content-Type: application/json",
         ),
     ),
+    "BODY_ENCODED": (
+        (
+            "Encoded body",
+            "The body is read as it is; Content-Encoding may be {limit} only.",
+            "send the body without compressing it",
+        ),
+        (
+            "Cuerpo codificado",
+            "El cuerpo se lee tal cual; Content-Encoding solo puede ser {limit}.",
+            "envíe el cuerpo sin comprimirlo",
+        ),
+    ),
     "BODY_TOO_LARGE": (
         ("Body too large", "The body may have at most {limit:size} here.", "send less at once"),
         ("Cuerpo demasiado grande", "El cuerpo puede tener aquí como máximo {limit:size}.", "envíe menos de una vez"),

@@ -23,7 +23,7 @@ from trenza.chassis.context import current_context
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.http.json_bodies import is_undeclared
-from trenza.chassis.http.limits import BodyTooLarge
+from trenza.chassis.http.limits import BodyEncoded, BodyTooLarge
 from trenza.chassis.http.phrases import Phrases, preferred_language, say
 from trenza.chassis.http.route_templates import allowed_methods
 from trenza.chassis.http.validation import field_errors
@@ -87,8 +87,6 @@ def problem_of(error: Exception) -> Problem:
             problem = Problem(415, "JSON_EXPECTED", field="Content-Type", limit="application/json")
         case RequestValidationError():
             problem = Problem(422, "INVALID_REQUEST")
-        case BodyTooLarge():
-            problem = Problem(413, "BODY_TOO_LARGE", headers=error.headers, limit=error.limit)
         case HTTPException():
             problem = _of_http_exception(error)
         case CallFailed(ran=False):
@@ -190,6 +188,11 @@ def _of_contract_error(error: ContractError) -> Problem:
 
 
 def _of_http_exception(error: HTTPException) -> Problem:
+    match error:
+        case BodyTooLarge():
+            return Problem(413, "BODY_TOO_LARGE", headers=error.headers, limit=error.limit)
+        case BodyEncoded():
+            return Problem(415, "BODY_ENCODED", headers=error.headers, field="Content-Encoding", limit="identity")
     code = _CODES.get(error.status_code, f"HTTP_{error.status_code}")
     own_words = error.detail if error.detail != responses.get(error.status_code) else ""
     return Problem(error.status_code, code, detail=own_words, headers=error.headers)

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from trenza.chassis.auth.permissions import PLATFORM, admitted
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.http.limits import allow_encoded_body
 from trenza.chassis.http.mounted.access import MountedApp
 from trenza.chassis.http.problem import Problem, problem_response, refuse_handshake
 from trenza.chassis.http.route_templates import UNMATCHED, RouteTemplates
@@ -61,6 +62,7 @@ class Mounted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. The application sees itself as the outermost one, below a root path."""
+        allow_encoded_body(HTTPConnection(scope))  # it may have a middleware for that
         inner = {**scope, PLATFORM: scope["app"], _ACCESS: self.declared, "app_root_path": scope.get("root_path", "")}
         inner.pop("router", None)  # with the platform's router, request.url_for would not find the application's routes
         inner["state"] = {**scope.get("state", {}), **self._state}
