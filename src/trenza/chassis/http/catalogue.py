@@ -202,11 +202,15 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
         ("Demasiados campos", "El formulario puede tener como máximo {limit} campos.", "omita los que no hagan falta"),
     ),
     "FIELD_TOO_LARGE": (
-        ("Field too large", "The field {field} may have at most {limit:size}.", "shorten it; send files with a filename"),
+        (
+            "Field too large",
+            "The field {field} may have at most {limit:size}.",
+            'shorten it; give the part of a file its filename="…"',
+        ),
         (
             "Campo demasiado grande",
             "El campo {field} puede tener como máximo {limit:size}.",
-            "acórtelo; envíe los archivos con un nombre de archivo",
+            'acórtelo; indique filename="…" en la parte de un archivo',
         ),
     ),
     "UPLOAD_TOO_LARGE": (

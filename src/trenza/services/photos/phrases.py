@@ -37,6 +37,9 @@ PHRASES: Final[Phrases] = {
     f"{InvalidField.code}:description": _es(
         _FIELD, "El campo description tiene demasiados caracteres. Se admiten: {limit}.", "acórtelo"
     ),
+    f"{InvalidField.code}:file": _es(
+        _FIELD, "La parte file no indica que sea un archivo. Se admite: {limit}.", 'indique filename="…" en esa parte'
+    ),
     f"{InvalidField.code}:location": _es(
         _FIELD,
         "El campo location no es un lugar de la Tierra. Se admite: {limit}.",

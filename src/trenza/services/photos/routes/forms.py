@@ -28,6 +28,9 @@ def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
 
     A field that nobody reads is refused, not skipped: a misspelt ``stage`` would be lost without anybody noticing.
     """
+    if _FILE in form.fields:
+        remedy = 'give the part its filename="…"'
+        raise InvalidField("the part file does not say that it is a file", field=_FILE, limit='filename="…"', remedy=remedy)
     for name in form.fields.keys() - set(_FIELDS):
         known = ", ".join((_FILE, *_FIELDS))
         raise InvalidField(
