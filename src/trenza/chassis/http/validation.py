@@ -25,6 +25,7 @@ SPANISH_MESSAGES: Mapping[str, str] = {
     "float_type": "Debe ser un número",
     "float_parsing": "Debe ser un número",
     "decimal_parsing": "Debe ser un número decimal",
+    "bool_type": "Debe ser verdadero o falso",
     "bool_parsing": "Debe ser verdadero o falso",
     "greater_than": "Debe ser mayor que {gt}",
     "greater_than_equal": "Debe ser mayor o igual que {ge}",

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from trenza.chassis.http.uploads import ReceivedFile, ReceivedForm
 from trenza.services.images.contract import Location
 from trenza.services.photos import rules
 from trenza.services.photos.contract import FileMissing, InvalidField, Stage
+from trenza.services.photos.routes.bodies import OrderBody
 from trenza.services.photos.rules import UploadDetails
 from trenza.services.photos.service import IncomingFile
 
@@ -58,10 +59,8 @@ def read_details(fields: Mapping[str, str | None], zone: tzinfo) -> UploadDetail
     )
 
 
-class DetailsOrder(BaseModel):
+class DetailsOrder(OrderBody):
     """What is said about a photo that comes in another way than by a form: the same fields, as JSON."""
-
-    model_config = ConfigDict(extra="forbid")
 
     upid: str = Field(description="1 to 64 of letters, digits, `-` and `_`.", examples=["UNP-1978"])
     stage: str | None = Field(None, description="`antes`, `durante` or `despues`.")
