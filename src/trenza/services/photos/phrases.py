@@ -11,6 +11,7 @@ from trenza.services.photos.contract import (
     InvalidBase64,
     InvalidField,
     InvalidUpid,
+    NoPhotos,
     NotRetryable,
     PhotoNotFound,
     UnderMaintenance,
@@ -101,6 +102,16 @@ PHRASES: Final[Phrases] = {
         "Versión no disponible",
         "Las versiones de esta foto no están disponibles (estado: {photo_status}).",
         "pregunte de nuevo más tarde; si la foto ha fallado, POST …/retry lo intenta otra vez",
+    ),
+    f"{VersionNotReady.code}:version": _es(
+        "Versión no disponible",
+        "Ninguna de las fotos tiene aún esta versión. Se puede pedir: {limit}.",
+        "pregunte de nuevo más tarde, o pida otra versión",
+    ),
+    NoPhotos.code: _es(
+        "Sin fotos",
+        "No hay ninguna foto que poner en el archivo: la unidad de proyecto no tiene, o ninguna como se pide.",
+        "compruebe el UPID y stage; GET /api/projects/{upid}/photos muestra las que hay",
     ),
     UnderMaintenance.code: _es(
         "Servicio en mantenimiento",
