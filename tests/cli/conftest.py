@@ -54,8 +54,8 @@ def make_photo(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def logging_restored() -> Iterator[None]:
     """Commands that run in this process configure its logging; the next test gets it as it was."""
-    handlers, level = list(logging.root.handlers), logging.root.level
+    handlers, level, drawn = list(logging.root.handlers), logging.root.level, structlog.get_config()
     yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,6 +152,14 @@ async def test_a_photo_counts_once_and_no_longer_when_it_is_deleted(running: Run
     await running.publish(PhotoDeleted(photo_id=event.photo_id, upid="UP-1", deleted_by="ana"))
     await running.settled()
     assert (await shown(running, inspection_id))["photo_ids"] == []
+
+
+@pytest.mark.parametrize("field", ["upid", "title"])
+async def test_half_a_character_is_refused(running: RunningServices, field: str) -> None:
+    order = {"upid": "UP-1", "title": "The north wall"} | {field: "a \ud800 b"}
+    headers = {"Content-Type": "application/json"}
+    answer = await running.ask("POST", "/api/inspections", EDITOR, content=json.dumps(order), headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
 async def test_a_report_is_tried_again_while_photos_has_a_fault(running: RunningServices, photos: SomePhotos) -> None:

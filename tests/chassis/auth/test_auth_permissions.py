@@ -94,6 +94,17 @@ async def test_a_bad_token_answers_401_and_says_only_what_its_bearer_may_know(
         assert (answer.json()["code"], answer.json()["reason"]) == ("INVALID_TOKEN", reason)
 
 
+async def test_of_several_authorizations_none_is_taken(client: httpx.AsyncClient, bearer: Bearer) -> None:
+    mine, anybodys = bearer("photos:editor")["Authorization"], bearer("photos:viewer")["Authorization"]
+    for pair in ((mine, anybodys), (anybodys, mine), (mine, mine), (mine, "Basic YTpi"), (mine, "")):
+        answer = await client.get("/photos", headers=[("Authorization", value) for value in pair])
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (400, "SEVERAL_AUTHORIZATIONS")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_request"'
+        assert (problem["field"], problem["limit"]) == ("Authorization", 1)
+        assert problem["remedy"]
+
+
 @pytest.mark.parametrize("role", ["admin", "manager", "editor"])
 async def test_the_role_and_higher_ones_may(client: httpx.AsyncClient, bearer: Bearer, role: str) -> None:
     answer = await client.get("/photos", headers=bearer(f"photos:{role}"))

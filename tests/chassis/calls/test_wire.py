@@ -164,6 +164,12 @@ async def test_nobody_comes_in_without_a_passport(kitchen: Kitchen) -> None:
     assert kitchen.scales.weighed == 0
 
 
+async def test_several_passports_are_no_passport(kitchen: Kitchen) -> None:
+    headers = [*kitchen.passport().items(), *kitchen.passport().items()]
+    response = await kitchen.http.post("/_call/scales/weigh", content=b'{"load": 1}', headers=headers)
+    assert (response.status_code, response.headers["trenza-outcome"]) == (401, "not-run")
+
+
 async def test_an_old_passport_is_no_passport(kitchen: Kitchen) -> None:
     headers = kitchen.passport()
     kitchen.clock.advance(66)

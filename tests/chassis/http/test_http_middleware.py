@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
@@ -277,3 +278,26 @@ async def test_half_an_answer_is_never_taken_for_a_whole_one(app: FastAPI, clien
 
     with pytest.raises(LookupError):  # a server breaks the connection on this
         await client.get("/half")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, identity", "GZIP"])
+async def test_an_encoded_body_is_told_to_come_as_it_is(app: FastAPI, client: httpx.AsyncClient, encoding: str) -> None:
+    @app.post("/json")
+    async def json(body: dict[str, int]) -> dict[str, int]:
+        return body
+
+    @app.post("/stream")
+    async def stream(request: Request) -> int:
+        return len([chunk async for chunk in request.stream()])
+
+    for path in ("/json", "/stream"):
+        headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+        answer = await client.post(path, content=gzip.compress(b'{"a": 1}'), headers=headers)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (415, "BODY_ENCODED")
+        assert (problem["field"], problem["limit"]) == ("Content-Encoding", "identity")
+        assert "without" in problem["remedy"]
+        assert answer.headers["accept-encoding"] == "identity"
+    plain = {"Content-Type": "application/json", "Content-Encoding": "Identity"}
+    assert (await client.post("/json", content=b'{"a": 1}', headers=plain)).json() == {"a": 1}
+    assert (await client.get("/docs", headers={"Content-Encoding": encoding})).status_code == 200

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import FastAPI, Header, HTTPException, Query
+from fastapi import Body, FastAPI, Header, HTTPException, Query
 from pydantic import BaseModel, Field, field_validator
 
 from trenza.chassis import http as http_layer
-from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, Unauthenticated
+from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, SeveralAuthorizations, Unauthenticated
 from trenza.chassis.auth.tokens import InvalidToken as TokenError
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
@@ -200,6 +200,38 @@ async def test_broken_json_is_a_problem_of_the_body(client: httpx.AsyncClient) -
     assert answer.json()["errors"] == [{"field": "body", "in": "body", "message": "JSON decode error"}]
 
 
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", None])
+async def test_a_body_that_is_not_declared_as_json_is_told_what_to_declare(
+    client: httpx.AsyncClient, content_type: str | None
+) -> None:
+    path = "/orders/00000000-0000-0000-0000-000000000000?limit=1"
+    headers = {"X-Who": "a", **({} if content_type is None else {"Content-Type": content_type})}
+    answer = await client.post(path, content=b'{"items": []}', headers=headers)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (415, "JSON_EXPECTED")
+    assert (problem["field"], problem["limit"]) == ("Content-Type", "application/json")
+    assert "application/json" in problem["remedy"]
+    assert "errors" not in problem
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/merge-patch+json"])
+async def test_every_json_type_is_read(client: httpx.AsyncClient, content_type: str) -> None:
+    path = "/orders/00000000-0000-0000-0000-000000000000?limit=1"
+    answer = await client.post(path, content=b'{"items": []}', headers={"X-Who": "a", "Content-Type": content_type})
+    assert answer.status_code == 200
+
+
+async def test_a_route_that_takes_bytes_takes_any_type(app: FastAPI, client: httpx.AsyncClient) -> None:
+    @app.post("/raw")
+    async def raw(body: Annotated[bytes, Body(max_length=3)]) -> int:
+        return len(body)
+
+    assert (await client.post("/raw", content=b"abc", headers={"Content-Type": "text/plain"})).json() == 3
+    assert (await client.post("/raw", content=b"abcd", headers={"Content-Type": "text/plain"})).status_code == 422
+
+
 @pytest.mark.parametrize("accept", ["es", "es-CO", "ES;q=0.5", "fr, es;q=0.8, en;q=0.3", "de,es"])
 async def test_spanish_is_spoken_to_those_who_prefer_it(client: httpx.AsyncClient, accept: str) -> None:
     answer, problem = await get(client, Accept_Language=accept)
@@ -255,16 +287,23 @@ def test_the_catalogue_says_the_same_in_both_languages() -> None:
 def test_every_refusal_of_the_chassis_is_in_the_catalogue_under_its_own_title() -> None:
     for module in iter_modules(http_layer.__path__, f"{http_layer.__name__}."):
         import_module(module.name)
-    refusals: list[type[ContractError]] = [*Refusal.__subclasses__(), Unauthenticated, InvalidToken, ScopeMissing]
+    refusals: list[type[ContractError]] = [
+        *Refusal.__subclasses__(),
+        Unauthenticated,
+        InvalidToken,
+        ScopeMissing,
+        SeveralAuthorizations,
+    ]
     assert len(refusals) > 10
     for refusal in refusals:
         assert PHRASES[refusal.code]["en"].title == refusal.title, refusal
 
 
 def test_the_words_of_the_authorisation_layer_are_those_of_the_catalogue() -> None:
-    missing, invalid = ScopeMissing("photos:editor"), TokenError("expired")
+    missing, invalid, several = ScopeMissing("photos:editor"), TokenError("expired"), SeveralAuthorizations(2)
     assert missing.detail == PHRASES["SCOPE_MISSING"]["en"].detail.format_map(missing.fields)
     assert invalid.detail == PHRASES["INVALID_TOKEN"]["en"].detail.format_map(invalid.fields)
+    assert several.detail == PHRASES["SEVERAL_AUTHORIZATIONS"]["en"].detail.format_map(several.fields)
 
 
 def test_the_spanish_messages_use_what_pydantic_gives() -> None:

@@ -29,9 +29,10 @@ def form(*parts: bytes) -> bytes:
     return b"".join(parts) + b"--" + BOUNDARY + b"--\r\n"
 
 
-def request_that_breaks_off(chunks: list[bytes]) -> Request:
-    """A request whose client leaves after these chunks."""
-    messages = iter([{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks])
+def request_that_breaks_off(chunks: list[bytes], *, whole: bool = False) -> Request:
+    """A request whose client leaves after these chunks, of which the last one ends the body where it is ``whole``."""
+    last = len(chunks) - 1 if whole else -1
+    messages = iter([{"type": "http.request", "body": chunk, "more_body": n != last} for n, chunk in enumerate(chunks)])
 
     async def receive() -> Any:
         return next(messages, {"type": "http.disconnect"})
@@ -165,6 +166,52 @@ async def test_a_form_over_a_limit_or_damaged_is_refused_and_leaves_nothing(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert "python" not in answer.text
     assert left_in(spool) == 0
+
+
+@pytest.mark.usefixtures("upload_app")
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        (form(*[part("file", b"x", "x")] * 4), 3),
+        (form(*[part(f"f{n}", b"x") for n in range(5)]), 4),
+        (form(part("f", b"x" * 101)), 100),
+        (form(part("f", b"1"), part("f", b"2")), 1),
+        (form(part("n" * 201, b"x")), "1..200"),
+        (form(part("f", b"x", "x", *[f"X-{n}: y" for n in range(30)])), 16),
+        (form(part("f", b"x", "x", "X-Long: " + "y" * 9000)), 8192),
+        (form(part("f", b"x", "x", "y" * 9000 + ": X-Long")), 8192),
+        (b"x" * 8193 + b"\r\n" + form(part("f", b"x")), 8192),
+    ],
+)
+async def test_a_broken_limit_is_told(client: httpx.AsyncClient, body: bytes, limit: int | str) -> None:
+    problem = (await post(client, body)).json()
+    assert problem["limit"] == limit
+    assert problem["remedy"]
+
+
+PREAMBLES = [b"\r\n", b"\n", b"This is a message in many parts.\r\n", b"--" + BOUNDARY[:-1] + b"\r\n", b"x" * 5000 + b"\r\n"]
+
+
+@pytest.mark.parametrize("preamble", PREAMBLES)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_a_preamble_is_passed_over(spool: Path, preamble: bytes, size: int) -> None:
+    body = preamble + form(part("upid", b"UP-1"), part("file", b"\r\n--x", "x"))
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    async with await read(request_that_breaks_off(chunks, whole=True), spool) as received:
+        assert received.fields == {"upid": "UP-1"}
+        assert [file.path.read_bytes() for file in received.files] == [b"\r\n--x"]
+
+
+@pytest.mark.usefixtures("upload_app")
+@pytest.mark.parametrize("before", [b"x", b"x\n", b"x\r"])
+async def test_a_boundary_begins_a_line(client: httpx.AsyncClient, before: bytes) -> None:
+    assert (await post(client, before + form(part("upid", b"1")))).json()["code"] == "MALFORMED_MULTIPART"
+
+
+@pytest.mark.usefixtures("upload_app")
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", b"x" * 101])
+async def test_a_file_that_says_no_file_name_is_told_to(client: httpx.AsyncClient, content: bytes) -> None:
+    assert 'filename="…"' in (await post(client, form(part("file", content)))).text.replace('\\"', '"')
 
 
 @pytest.mark.usefixtures("upload_app")

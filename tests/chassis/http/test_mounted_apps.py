@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSocket
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.security import HTTPBasic
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -463,6 +464,73 @@ async def test_links_and_metrics_know_the_prefix(start: Callable[..., Any]) -> N
         metrics = (await running.ask("GET", "/metrics")).text
     assert 'endpoint="/shop/items/{item_id}"' in metrics
     assert 'endpoint="/items/{item_id}"' not in metrics
+
+
+async def test_it_may_decode_bodies_itself(start: Callable[..., Any]) -> None:
+    app = FastAPI()
+
+    @app.post("/unpacked")
+    async def unpacked(request: Request) -> str:
+        return gzip.decompress(await request.body()).decode()
+
+    async with start(app) as running:
+        packed = {"content": gzip.compress(b"bricks"), "headers": {"Content-Encoding": "gzip"}}
+        assert (await running.ask("POST", "/shop/unpacked", **packed)).json() == "bricks"
+
+
+def redirecting_app() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/items/")
+    def items() -> str:
+        return "all"
+
+    @app.get("/go")
+    def go(to: str) -> Response:
+        return Response(status_code=302, headers={"Location": to})
+
+    @app.get("/named")
+    def named(request: Request) -> Response:
+        return RedirectResponse(request.url_for("items"), 303)
+
+    @app.post("/made", status_code=201)
+    def made(request: Request, response: Response) -> None:
+        response.headers["Location"] = str(request.url_for("items"))
+
+    return app
+
+
+@pytest.mark.parametrize("host", ["test", "evil.example", "EVIL.example:8080", "[::1]:80", "evil.example/x?", "ev il", ""])
+async def test_its_redirects_stay_with_the_host_that_was_asked(start: Callable[..., Any], host: str) -> None:
+    async with start(redirecting_app()) as running:
+        for path, leads in (
+            ("/shop/items", "/shop/items/"),
+            ("/shop/items?page=2", "/shop/items/?page=2"),
+            ("/shop/named", "/shop/items/"),
+        ):
+            answer = await running.ask("GET", path, headers={"Host": host})
+            assert 300 <= answer.status_code < 400
+            assert answer.headers["location"] == leads, path
+
+
+@pytest.mark.parametrize(
+    ("to", "leads"),
+    [("http://test", "/"), ("http://test?a", "/?a"), ("http://test//other", "/other"), ("http://test/\\other", "/other")],
+)
+async def test_a_redirect_made_relative_names_no_other_host(start: Callable[..., Any], to: str, leads: str) -> None:
+    async with start(redirecting_app()) as running:
+        assert (await running.ask("GET", "/shop/go", params={"to": to})).headers["location"] == leads
+
+
+@pytest.mark.parametrize("to", ["https://other.example/a", "/shop/items/", "items/", "http://test.example/", "//other.example/"])
+async def test_redirects_that_the_application_writes_itself_are_its_own(start: Callable[..., Any], to: str) -> None:
+    async with start(redirecting_app()) as running:
+        assert (await running.ask("GET", "/shop/go", params={"to": to})).headers["location"] == to
+
+
+async def test_what_is_no_redirect_keeps_its_location(start: Callable[..., Any]) -> None:
+    async with start(redirecting_app()) as running:
+        assert (await running.ask("POST", "/shop/made")).headers["location"] == "http://test/shop/items/"
 
 
 async def test_pages_that_the_application_serves_last_are_guarded(start: Callable[..., Any], tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from trenza.chassis.settings import PlatformSettings
 @pytest.fixture(autouse=True, scope="session")
 def plain_logs() -> Iterator[None]:
     """Failures are what these tests are about: log them without the colourful tracebacks that take a second each."""
+    drawn = structlog.get_config()
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
     yield
-    structlog.reset_defaults()
+    structlog.configure(**drawn)
 
 
 class Effects:

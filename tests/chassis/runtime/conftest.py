@@ -47,8 +47,8 @@ def make_production() -> Callable[[Path], PlatformSettings]:
 @pytest.fixture(autouse=True)
 def logging_restored() -> Iterator[None]:
     """`asgi.create` configures the logging of the process; the next test gets it as it was."""
-    handlers, level = list(logging.root.handlers), logging.root.level
+    handlers, level, drawn = list(logging.root.handlers), logging.root.level, structlog.get_config()
     yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**drawn)

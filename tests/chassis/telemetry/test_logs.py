@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -22,11 +23,11 @@ EARLY = get_logger("trenza.made.before.the.configuration")
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     """Give the test process its own logging back."""
-    handlers, level = logging.root.handlers[:], logging.root.level
+    handlers, level, drawn = logging.root.handlers[:], logging.root.level, structlog.get_config()
     yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**drawn)
 
 
 def configured(environment: Literal["development", "production"] = "production", level: Any = "info") -> io.StringIO:
@@ -69,6 +70,39 @@ def test_the_context_comes_by_itself() -> None:
     assert anonymous["correlation_id"] == "c-2"
     assert "subject" not in anonymous
     assert "correlation_id" not in outside
+
+
+FAILING = """
+def fail(given):
+    hidden = "not to be shown: " + given
+    try:
+        raise RuntimeError("it broke")
+    except RuntimeError:
+        log.exception("failed")
+
+fail("x")
+"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "from trenza.chassis.telemetry.logs import get_logger",
+        (
+            "from trenza.chassis.telemetry.logs import configure_logging, get_logger\n"
+            "from trenza.chassis.settings import PlatformSettings\n"
+            "configure_logging(PlatformSettings())"
+        ),
+    ],
+    ids=["nobody configured it", "development"],
+)
+def test_a_traceback_shows_where_it_happened_and_no_local_variables(before: str) -> None:
+    command = [sys.executable, "-c", f"{before}\nlog = get_logger('x')\n{FAILING}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    said = done.stdout + done.stderr
+    assert "RuntimeError: it broke" in said
+    assert "fail" in said
+    assert "not to be shown: " not in said.replace('"not to be shown: " + given', "")
 
 
 def test_a_service_is_named_by_its_module() -> None:

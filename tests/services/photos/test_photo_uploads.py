@@ -187,6 +187,15 @@ async def test_a_refusal_is_told_in_spanish_to_those_who_prefer_it(platform: Pla
     assert "stage" in problem["detail"]
 
 
+async def test_a_file_without_a_file_name_is_told_what_to_say(platform: Platform) -> None:
+    form = {"upid": (None, "UP-1"), "file": (None, "what is in the file")}
+    problem = (await platform.ask("POST", "/api/photos/upload", files=form)).json()
+    assert (problem["code"], problem["field"], problem["limit"]) == ("INVALID_FIELD", "file", 'filename="…"')
+    assert 'filename="…"' in problem["remedy"]
+    spanish = (await platform.ask("POST", "/api/photos/upload", files=form, headers={"Accept-Language": "es"})).json()
+    assert 'indique filename="…"' in spanish["remedy"]
+
+
 async def test_a_form_without_a_file_is_refused(platform: Platform) -> None:
     answer = await platform.ask("POST", "/api/photos/upload", files={"upid": (None, "UP-1")})
     assert problem_of(answer, 422, "FILE_MISSING")["field"] == "file"

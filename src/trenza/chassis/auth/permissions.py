@@ -30,6 +30,7 @@ __all__ = [
     "RoleBook",
     "Roles",
     "ScopeMissing",
+    "SeveralAuthorizations",
     "Unauthenticated",
     "admitted",
     "check_routes",
@@ -56,6 +57,23 @@ class Unauthenticated(ContractError):
     title = "Authentication required"
 
 
+class SeveralAuthorizations(ContractError):
+    """The request has more than one ``Authorization`` header; whose it is would depend on who reads it."""
+
+    status: ClassVar[int] = 400
+    code = "SEVERAL_AUTHORIZATIONS"
+    title = "Several Authorization headers"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"The request has {count} Authorization headers; one is allowed.",
+            count=count,
+            field="Authorization",
+            limit=1,
+            remedy="send one Authorization header",
+        )
+
+
 class ScopeMissing(ContractError):
     """The principal is known but lacks the scope, which ``fields["scope"]`` names."""
 
@@ -75,7 +93,10 @@ class _BearerToken(SecurityBase):
         self.scheme_name = "Bearer"
 
     async def __call__(self, connection: HTTPConnection) -> str | None:
-        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        sent = connection.headers.getlist("authorization")
+        if len(sent) > 1:
+            raise SeveralAuthorizations(len(sent))
+        scheme, _, token = "".join(sent).partition(" ")
         return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 

@@ -72,7 +72,7 @@ class _Counter:
 
     async def _admit(self, request: Request, name: str, correlation_id: str) -> tuple[Operation, dict[str, Any], Context]:
         """Check the passport first, then what is asked. Raises `TurnedAway`."""
-        authorization = request.headers.get("authorization")
+        authorization = ", ".join(request.headers.getlist("authorization"))  # several are no passport
         passport = check_passport(authorization, self._keys, audience=self._contract.service, clock=self._clock)
         declared = self._contract.operations.get(name)
         if declared is None:

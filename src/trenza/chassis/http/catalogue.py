@@ -21,6 +21,18 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
         ("Invalid token", "The token is {reason}. Ask for a new one.", "ask for a new token"),
         ("Token no válido", "El token no es válido o ha caducado. Solicite otro.", "solicite otro token"),
     ),
+    "SEVERAL_AUTHORIZATIONS": (
+        (
+            "Several Authorization headers",
+            "The request has {count} Authorization headers; one is allowed.",
+            "send one Authorization header",
+        ),
+        (
+            "Varias cabeceras Authorization",
+            "La solicitud tiene {count} cabeceras Authorization; solo se admite una.",
+            "envíe una sola cabecera Authorization",
+        ),
+    ),
     "SCOPE_MISSING": (
         (
             "Permission missing",
@@ -59,6 +71,30 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
             "Solicitud no válida",
             "Parte de lo enviado no es como debe ser: consulte errors.",
             "corrija los campos que indica errors",
+        ),
+    ),
+    "JSON_EXPECTED": (
+        (
+            "JSON expected",
+            "The body is read as JSON only where its Content-Type says so: {limit}.",
+            "send the body as JSON, with Content-Type: application/json",
+        ),
+        (
+            "Se esperaba JSON",
+            "El cuerpo solo se lee como JSON si su Content-Type lo indica: {limit}.",
+            "envíe el cuerpo como JSON, con Content-Type: application/json",
+        ),
+    ),
+    "BODY_ENCODED": (
+        (
+            "Encoded body",
+            "The body is read as it is; Content-Encoding may be {limit} only.",
+            "send the body without compressing it",
+        ),
+        (
+            "Cuerpo codificado",
+            "El cuerpo se lee tal cual; Content-Encoding solo puede ser {limit}.",
+            "envíe el cuerpo sin comprimirlo",
         ),
     ),
     "BODY_TOO_LARGE": (
@@ -166,11 +202,15 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
         ("Demasiados campos", "El formulario puede tener como máximo {limit} campos.", "omita los que no hagan falta"),
     ),
     "FIELD_TOO_LARGE": (
-        ("Field too large", "The field {field} may have at most {limit:size}.", "shorten it; send files with a filename"),
+        (
+            "Field too large",
+            "The field {field} may have at most {limit:size}.",
+            'shorten it; give the part of a file its filename="…"',
+        ),
         (
             "Campo demasiado grande",
             "El campo {field} puede tener como máximo {limit:size}.",
-            "acórtelo; envíe los archivos con un nombre de archivo",
+            'acórtelo; indique filename="…" en la parte de un archivo',
         ),
     ),
     "UPLOAD_TOO_LARGE": (

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from trenza.chassis.blobs import BlobMissing, Blobs, BlobStat
 from trenza.chassis.http.problem import Problem
 
-__all__ = ["respond_with_blob"]
+__all__ = ["begun", "respond_with_blob"]
 
 _ONE_RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECASE)
 _MOST_DIGITS = 18
@@ -61,9 +61,13 @@ async def respond_with_blob(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{stat.size}"
     if request.method == "HEAD" or start == end:
         return Response(status_code=200, headers=headers)
-    chunks = blobs.stream(key, start=start, end=end)
-    first = await anext(chunks)  # before the answer begins: an object that has just gone is still a 404
-    return StreamingResponse(_joined(first, chunks), 200 if wanted is None else 206, headers)
+    chunks = await begun(blobs.stream(key, start=start, end=end))  # an object that has just gone is still a 404
+    return StreamingResponse(chunks, 200 if wanted is None else 206, headers)
+
+
+async def begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same stream, once its first bytes are there: what is wrong with an object shows before anything is sent of it."""
+    return _joined(await anext(chunks, b""), chunks)
 
 
 async def _joined(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -44,13 +44,13 @@ _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 
 
 def documented_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route for these statuses. 401, 403 and 422 are added where they follow from the route itself."""
+    """The ``responses`` of a route for these statuses. 401, 403, 415 and 422 are added where they follow from the route."""
     content = {PROBLEM_MEDIA_TYPE: {"schema": _SCHEMA}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def install_documentation(app: FastAPI) -> None:
-    """Complete the application's OpenAPI document: 401 and 403 wherever a scope is required, and 422 as a problem document."""
+    """Complete the application's OpenAPI document: what follows from scopes and bodies."""
     made: Callable[[], dict[str, Any]] = app.openapi
     finished: list[dict[str, Any]] = []
 
@@ -70,6 +70,8 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
         if operation.get("security"):
             for status, answer in documented_problems(401, 403).items():
                 answers.setdefault(str(status), answer)
+        if "requestBody" in operation:
+            answers.setdefault("415", documented_problems(415)[415])
         if "HTTPValidationError" in str(answers.get("422")):
             answers["422"] = documented_problems(422)[422]
         operation["responses"] = dict(sorted(answers.items()))

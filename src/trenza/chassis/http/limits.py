@@ -1,4 +1,4 @@
-"""How large the body of a request may be: a default for all routes, which a route may raise for itself."""
+"""What the body of a request may be: how large (a default, which a route may raise for itself), and not encoded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope
 
-__all__ = ["BodyLimit", "BodyTooLarge", "allow_body"]
+__all__ = ["BodyEncoded", "BodyLimit", "BodyTooLarge", "allow_body", "allow_encoded_body"]
 
 _SCOPE_KEY = "trenza.body_limit"
 
@@ -19,11 +19,19 @@ class BodyTooLarge(HTTPException):
         self.limit = limit
 
 
-class BodyLimit:
-    """The limit of one request, in bytes, and what has been received of its body."""
+class BodyEncoded(HTTPException):
+    """The body has a content coding (RFC 9110, section 8.4), such as gzip, which nobody here undoes."""
 
-    def __init__(self, limit: int, scope: Scope, receive: Receive, declared: int | None) -> None:
+    def __init__(self) -> None:
+        super().__init__(415, headers={"Accept-Encoding": "identity"})
+
+
+class BodyLimit:
+    """The limit of one request, in bytes, and what has been received of its body; ``encoded`` when that has a content coding."""
+
+    def __init__(self, limit: int, scope: Scope, receive: Receive, declared: int | None, *, encoded: bool = False) -> None:
         self.limit = limit
+        self.encoded = encoded
         self.received = 0
         self.complete = False
         self._declared = declared
@@ -38,7 +46,7 @@ class BodyLimit:
         return None if self._declared is None else max(0, self._declared - self.received)
 
     async def receive(self) -> Message:
-        """The next ASGI message. Raises `BodyTooLarge`: at once where Content-Length says so, else as soon as it is."""
+        """The next ASGI message. Raises `BodyEncoded`, and `BodyTooLarge`: at once if Content-Length says so, else once it is."""
         if self._declared is not None and self._declared > self.limit:
             raise BodyTooLarge(self.limit)
         message = await self._receive()
@@ -47,6 +55,8 @@ class BodyLimit:
             self.complete = not message.get("more_body", False)
             if self.received > self.limit:
                 raise BodyTooLarge(self.limit)
+            if self.received and self.encoded:
+                raise BodyEncoded
         return message
 
 
@@ -55,3 +65,10 @@ def allow_body(connection: HTTPConnection, limit: int) -> None:
     found = connection.scope.get(_SCOPE_KEY)
     if isinstance(found, BodyLimit):
         found.limit = limit
+
+
+def allow_encoded_body(connection: HTTPConnection) -> None:
+    """Let the body of this request have any content coding: whoever reads it looks at Content-Encoding."""
+    found = connection.scope.get(_SCOPE_KEY)
+    if isinstance(found, BodyLimit):
+        found.encoded = False

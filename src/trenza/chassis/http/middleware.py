@@ -112,7 +112,7 @@ class Edge:
             context = context.with_deadline_in(self._request_seconds)
         exchange = _Exchange(
             scope,
-            BodyLimit(self._body_bytes, scope, receive, _length(known.get(b"content-length"))),
+            BodyLimit(self._body_bytes, scope, receive, _length(known.get(b"content-length")), encoded=_is_encoded(known)),
             context.correlation_id.encode(),
             time.perf_counter(),
         )
@@ -210,11 +210,15 @@ def _known_headers(scope: Scope) -> dict[bytes, str]:
     return known
 
 
-_CONCERNED = frozenset((b"x-correlation-id", b"traceparent", b"content-length", b"transfer-encoding"))
+_CONCERNED = frozenset((b"x-correlation-id", b"traceparent", b"content-length", b"transfer-encoding", b"content-encoding"))
 
 
 def _sends_body(known: dict[bytes, str]) -> bool:
     return b"transfer-encoding" in known or _length(known.get(b"content-length")) not in (None, 0)
+
+
+def _is_encoded(known: dict[bytes, str]) -> bool:
+    return known.get(b"content-encoding", "").strip().lower() not in ("", "identity")
 
 
 def _length(content_length: str | None) -> int | None:

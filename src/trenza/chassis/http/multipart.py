@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -115,7 +116,8 @@ class FieldPart:
         try:
             return self.data.decode()
         except UnicodeDecodeError as error:
-            raise MalformedMultipart(problem=f"the field {self.name} is not UTF-8 text", field=self.name) from error
+            problem = f'the field {self.name} is not UTF-8 text; the part of a file says filename="…"'
+            raise MalformedMultipart(problem=problem, field=self.name) from error
 
 
 class FormParser(Generic[P]):
@@ -130,26 +132,32 @@ class FormParser(Generic[P]):
         self._files = 0
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
         self._headers: dict[bytes, bytes] = {}
+        self._header_count = 0
         self._complete = False
+        self._first_boundary = b"--" + boundary
+        self._preamble: bytearray | None = bytearray()
         self._parser = MultipartParser(
             boundary,
             {
                 "on_part_begin": self._part_begins,
                 "on_header_begin": self._header_begins,
-                "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+                "on_header_field": lambda data, start, end: self._header_data(self._header[0], data[start:end]),
+                "on_header_value": lambda data, start, end: self._header_data(self._header[1], data[start:end]),
                 "on_header_end": self._header_ends,
                 "on_headers_finished": self._headers_end,
                 "on_part_data": self._part_data,
                 "on_part_end": self._part_ends,
                 "on_end": self._form_ends,
             },
-            max_header_count=_PART_HEADERS,
-            max_header_size=limits.header_bytes,
+            # Both are checked below, where the refusal can name the limit.
+            max_header_count=sys.maxsize,
+            max_header_size=sys.maxsize,
         )
 
     def write(self, chunk: bytes) -> None:
         """Parse a chunk. Raises `MalformedMultipart` or the limit that is broken."""
+        if self._preamble is not None:
+            chunk = self._after_preamble(self._preamble, chunk)
         try:
             self._parser.write(chunk)
         except FormParserError as error:
@@ -160,11 +168,33 @@ class FormParser(Generic[P]):
         if not self._complete:
             raise MalformedMultipart(problem="it ends before its closing boundary")
 
+    def _after_preamble(self, before: bytearray, chunk: bytes) -> bytes:
+        """What there is from the first boundary on. A text before it is allowed, and means nothing (RFC 2046, section 5.1.1)."""
+        before += chunk
+        start = before.find(self._first_boundary)
+        if (start if start >= 0 else len(before)) > self._limits.header_bytes:
+            raise MalformedMultipart(problem="it has no boundary near its beginning", limit=self._limits.header_bytes)
+        if start < 0:
+            return b""
+        if before[:start].strip(b"\r\n") and not before.endswith(b"\r\n", 0, start):  # not to lose the part that begins here
+            raise MalformedMultipart(problem="its first boundary does not begin a line")
+        self._preamble = None
+        return bytes(before[start:])
+
     def _part_begins(self) -> None:
         self._headers = {}
+        self._header_count = 0
 
     def _header_begins(self) -> None:
         self._header = (bytearray(), bytearray())
+        self._header_count += 1
+        if self._header_count > _PART_HEADERS:
+            raise MalformedMultipart(problem="a part has too many headers", limit=_PART_HEADERS)
+
+    def _header_data(self, known: bytearray, more: bytes) -> None:
+        known += more
+        if sum(map(len, self._header)) > self._limits.header_bytes:
+            raise MalformedMultipart(problem="a header of a part is too long", limit=self._limits.header_bytes)
 
     def _header_ends(self) -> None:
         name, value = self._header
@@ -176,7 +206,7 @@ class FormParser(Generic[P]):
             if len(self._names) >= self._limits.fields:
                 raise TooManyFields(limit=self._limits.fields)
             if headers.name in self._names:
-                raise MalformedMultipart(problem=f"the field {headers.name} comes twice", field=headers.name)
+                raise MalformedMultipart(problem=f"the field {headers.name} comes twice", field=headers.name, limit=1)
             self._names.add(headers.name)
             self.current = FieldPart(headers.name, self._limits.field_bytes)
         else:
@@ -204,7 +234,8 @@ def _part_headers(headers: dict[bytes, bytes]) -> PartHeaders:
     disposition, parameters = parse_options_header(headers.get(b"content-disposition", b""))
     name = parameters.get(b"name", b"").decode(errors="replace")
     if disposition != b"form-data" or not 1 <= len(name) <= _LONGEST_NAME:
-        raise MalformedMultipart(problem=f"a part is not form-data with a name of 1 to {_LONGEST_NAME} characters")
+        problem = f"a part is not form-data with a name of 1 to {_LONGEST_NAME} characters"
+        raise MalformedMultipart(problem=problem, limit=f"1..{_LONGEST_NAME}")
     if headers.get(b"content-transfer-encoding", b"").strip().lower() not in _PLAIN_ENCODINGS:
         raise MalformedMultipart(problem=f"the part {name} is encoded; send its bytes as they are", field=name)
     filename = parameters.get(b"filename")

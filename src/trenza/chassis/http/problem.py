@@ -18,11 +18,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, Unauthenticated
+from trenza.chassis.auth.permissions import InvalidToken, ScopeMissing, SeveralAuthorizations, Unauthenticated
 from trenza.chassis.context import current_context
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
-from trenza.chassis.http.limits import BodyTooLarge
+from trenza.chassis.http.json_bodies import is_undeclared
+from trenza.chassis.http.limits import BodyEncoded, BodyTooLarge
 from trenza.chassis.http.phrases import Phrases, preferred_language, say
 from trenza.chassis.http.route_templates import allowed_methods
 from trenza.chassis.http.validation import field_errors
@@ -82,10 +83,10 @@ def problem_of(error: Exception) -> Problem:
             problem = error
         case ContractError():
             problem = _of_contract_error(error)
+        case RequestValidationError() if is_undeclared(error):
+            problem = Problem(415, "JSON_EXPECTED", field="Content-Type", limit="application/json")
         case RequestValidationError():
             problem = Problem(422, "INVALID_REQUEST")
-        case BodyTooLarge():
-            problem = Problem(413, "BODY_TOO_LARGE", headers=error.headers, limit=error.limit)
         case HTTPException():
             problem = _of_http_exception(error)
         case CallFailed(ran=False):
@@ -122,7 +123,7 @@ def problem_response(connection: HTTPConnection, error: Exception) -> Response:
         # A refusal brings its remedy in English.
         **({"remedy": phrase.remedy} if phrase and phrase.remedy else {}),
     }
-    if isinstance(error, RequestValidationError):
+    if isinstance(error, RequestValidationError) and problem.code == "INVALID_REQUEST":
         document["errors"] = errors = field_errors(error.errors(), language)
         document["field"] = errors[0]["field"]  # there is one at least, and those who show one thing show this
     headers = {"Content-Language": language, "Vary": "Accept-Language", **problem.headers}
@@ -187,6 +188,11 @@ def _of_contract_error(error: ContractError) -> Problem:
 
 
 def _of_http_exception(error: HTTPException) -> Problem:
+    match error:
+        case BodyTooLarge():
+            return Problem(413, "BODY_TOO_LARGE", headers=error.headers, limit=error.limit)
+        case BodyEncoded():
+            return Problem(415, "BODY_ENCODED", headers=error.headers, field="Content-Encoding", limit="identity")
     code = _CODES.get(error.status_code, f"HTTP_{error.status_code}")
     own_words = error.detail if error.detail != responses.get(error.status_code) else ""
     return Problem(error.status_code, code, detail=own_words, headers=error.headers)
@@ -197,6 +203,8 @@ def _challenge(error: ContractError) -> dict[str, str]:
     match error:
         case ScopeMissing():
             return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.fields["scope"]}"'}
+        case SeveralAuthorizations():
+            return {"WWW-Authenticate": 'Bearer error="invalid_request"'}
         case InvalidToken():
             return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         case Unauthenticated():

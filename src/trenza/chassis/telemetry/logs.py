@@ -35,6 +35,10 @@ def get_logger(name: str) -> FilteringBoundLogger:
     ``_log = get_logger(__name__)``, then ``_log.info("photo stored", photo_id=photo.id, bytes=photo.bytes)``. Correlation id,
     service and subject come from the context by themselves.
     """
+    if not structlog.is_configured():
+        # structlog's own way to draw a traceback shows every local variable: tokens, keys, and whole bodies.
+        plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+        structlog.configure(processors=[structlog.processors.add_log_level, plain])
     logger: FilteringBoundLogger = structlog.get_logger(name)
     return logger
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 import sqlalchemy as sa
-import structlog
 
 from trenza.chassis.auth.tokens import issue_token
 from trenza.chassis.context import current_context
@@ -70,26 +69,11 @@ async def run_services(
     settings = PlatformSettings(data_dir=data_dir, database_url=database_url, public_url="http://test")
     app = assemble(services, settings, clock=clock, alone=True)
     transport = httpx.ASGITransport(app=app)
-    with _plain_tracebacks():
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://test", timeout=SECONDS) as http,
-        ):
-            yield RunningServices(app, http)
-
-
-@contextmanager
-def _plain_tracebacks() -> Iterator[None]:
-    """Where nobody has configured structlog: its own way to draw a traceback, with all locals, takes a second for each."""
-    if structlog.is_configured():
-        yield
-        return
-    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[structlog.processors.add_log_level, plain])
-    try:
-        yield
-    finally:
-        structlog.reset_defaults()
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test", timeout=SECONDS) as http,
+    ):
+        yield RunningServices(app, http)
 
 
 class RunningServices:

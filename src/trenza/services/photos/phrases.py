@@ -11,6 +11,7 @@ from trenza.services.photos.contract import (
     InvalidBase64,
     InvalidField,
     InvalidUpid,
+    NoPhotos,
     NotRetryable,
     PhotoNotFound,
     UnderMaintenance,
@@ -36,6 +37,9 @@ PHRASES: Final[Phrases] = {
     f"{InvalidField.code}:stage": _es(_FIELD, "El campo stage no es ninguno de: {limit}.", "envíe uno de ellos u omítalo"),
     f"{InvalidField.code}:description": _es(
         _FIELD, "El campo description tiene demasiados caracteres. Se admiten: {limit}.", "acórtelo"
+    ),
+    f"{InvalidField.code}:file": _es(
+        _FIELD, "La parte file no indica que sea un archivo. Se admite: {limit}.", 'indique filename="…" en esa parte'
     ),
     f"{InvalidField.code}:location": _es(
         _FIELD,
@@ -98,6 +102,16 @@ PHRASES: Final[Phrases] = {
         "Versión no disponible",
         "Las versiones de esta foto no están disponibles (estado: {photo_status}).",
         "pregunte de nuevo más tarde; si la foto ha fallado, POST …/retry lo intenta otra vez",
+    ),
+    f"{VersionNotReady.code}:version": _es(
+        "Versión no disponible",
+        "Ninguna de las fotos tiene aún esta versión. Se puede pedir: {limit}.",
+        "pregunte de nuevo más tarde, o pida otra versión",
+    ),
+    NoPhotos.code: _es(
+        "Sin fotos",
+        "No hay ninguna foto que poner en el archivo: la unidad de proyecto no tiene, o ninguna como se pide.",
+        "compruebe el UPID y stage; GET /api/projects/{upid}/photos muestra las que hay",
     ),
     UnderMaintenance.code: _es(
         "Servicio en mantenimiento",

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
+from starlette.datastructures import URL
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,7 @@ from starlette.websockets import WebSocket
 from trenza.chassis.auth.permissions import PLATFORM, admitted
 from trenza.chassis.contract import CallFailed, ContractError
 from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.http.limits import allow_encoded_body
 from trenza.chassis.http.mounted.access import MountedApp
 from trenza.chassis.http.problem import Problem, problem_response, refuse_handshake
 from trenza.chassis.http.route_templates import UNMATCHED, RouteTemplates
@@ -23,6 +25,10 @@ from trenza.chassis.telemetry.logs import get_logger
 __all__ = ["Mounted"]
 
 _ACCESS: Final = "trenza.access"
+_FIRST_REDIRECT: Final = 300
+_LAST_REDIRECT: Final = 399
+_ENDS: Final = (b"", b"/", b"?", b"#")
+"""What may follow a host."""
 _log = get_logger(__name__)
 
 
@@ -56,6 +62,7 @@ class Mounted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. The application sees itself as the outermost one, below a root path."""
+        allow_encoded_body(HTTPConnection(scope))  # it may have a middleware for that
         inner = {**scope, PLATFORM: scope["app"], _ACCESS: self.declared, "app_root_path": scope.get("root_path", "")}
         inner.pop("router", None)  # with the platform's router, request.url_for would not find the application's routes
         inner["state"] = {**scope.get("state", {}), **self._state}
@@ -63,7 +70,7 @@ class Mounted:
 
         async def send_and_see(message: Message) -> None:
             nonlocal answered
-            await send(message)
+            await send(_relative(message, scope))
             answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
@@ -113,6 +120,23 @@ class _AccessGuard:
             if answering:
                 raise
             await _answer(error, platform_scope, receive, send)
+
+
+def _relative(message: Message, scope: Scope) -> Message:
+    """An answer whose redirect leads to the host that the request named, made to lead to where the client has come from.
+
+    FastAPI makes its redirects (to a path with its slash) out of the Host header, which anybody may have written.
+    """
+    if message["type"] != "http.response.start" or not _FIRST_REDIRECT <= message["status"] <= _LAST_REDIRECT:
+        return message
+    origin = str(URL(scope={**scope, "path": "", "query_string": b""})).encode("latin-1")
+    headers = []
+    for name, value in message.get("headers", ()):
+        if origin and name.lower() == b"location" and value.startswith(origin) and value[len(origin) : len(origin) + 1] in _ENDS:
+            headers.append((name, b"/" + value[len(origin) :].lstrip(b"/\\")))  # two slashes would begin another host
+        else:
+            headers.append((name, value))
+    return {**message, "headers": headers}
 
 
 async def _answer(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:

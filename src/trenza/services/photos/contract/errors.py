@@ -10,6 +10,7 @@ __all__ = [
     "InvalidBase64",
     "InvalidField",
     "InvalidUpid",
+    "NoPhotos",
     "NotRetryable",
     "PhotoNotFound",
     "UnderMaintenance",
@@ -92,6 +93,13 @@ class UploadMismatch(ContractError):
 
     status = 422
     title = "Upload differs"
+
+
+class NoPhotos(ContractError):
+    """The project has no photo (of this stage, or that this caller may see): there is nothing to put into an archive."""
+
+    status = 404
+    title = "No photos"
 
 
 class VersionNotFound(ContractError):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 from pydantic import Field
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from trenza.chassis.blobs import BlobMissing
 from trenza.chassis.http.archive import ArchiveEntry, archive
+from trenza.chassis.http.content import begun
+from trenza.chassis.http.phrases import Language, preferred_language
 from trenza.chassis.http.queries import SINGLE_VALUES, StrictQuery
+from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.photos import rules
-from trenza.services.photos.contract import MAX_PAGE, Photo, PhotoFilter, PhotoPage, Stage
+from trenza.services.photos.contract import MAX_PAGE, NoPhotos, Photo, PhotoFilter, PhotoPage, Stage, VersionNotReady
 from trenza.services.photos.routes.access import Service, Viewer
 from trenza.services.photos.routes.answers import documented_problems
 from trenza.services.photos.service import PhotosService, no_version
@@ -24,6 +31,17 @@ from trenza.services.photos.settings import ORIGINAL
 __all__ = ["router"]
 
 router = APIRouter()
+
+_NOTES: Final[dict[Language, tuple[str, str]]] = {
+    "en": ("missing.txt", "This archive lacks the following photos, for their files are not in the store (any more):"),
+    "es": (
+        "faltan.txt",
+        "En este archivo faltan las fotos siguientes, porque sus ficheros no están (o ya no están) almacenados:",
+    ),
+}
+_MOST_LOGGED: Final = 20
+
+_log = get_logger(__name__)
 
 
 class ArchiveQuery(StrictQuery):
@@ -40,16 +58,21 @@ class ArchiveQuery(StrictQuery):
     dependencies=[SINGLE_VALUES],
     responses={
         200: {"content": {"application/zip": {}}, "description": "Streamed as it is made; its length is not known before."},
-        **documented_problems(401, 403, 404, 422),
+        **documented_problems(401, 403, 404, 409, 422),
     },
 )
 async def project_archive(
+    request: Request,
     photos: Service,
     caller: Viewer,
     upid: Annotated[str, PathParameter(description="1 to 64 of letters, digits, `-` and `_`.")],
     query: Annotated[ArchiveQuery, Query()],
 ) -> Response:
-    """Every photo that has this version, newest first, under the names they were uploaded with."""
+    """Every photo that has this version, newest first, under the names they were uploaded with.
+
+    404 where there is no photo, and 409 where none has the version yet. A photo whose file is lost is left out; `missing.txt`
+    in the archive lists such photos.
+    """
     version = query.version
     units = caller.original_units if version == ORIGINAL else caller.units
     matching = PhotoFilter(upid=rules.read_upid(upid), stage=query.stage, units=None if units is None else tuple(sorted(units)))
@@ -59,28 +82,74 @@ async def project_archive(
     elif version not in names:
         raise no_version("photos have no version of that name", [*names, ORIGINAL])
     first = await photos.list_photos(matching=matching, limit=MAX_PAGE)  # before the answer begins: it can still be refused
+    _require_something(first, version, [*names, ORIGINAL])
     headers = {
         "Content-Disposition": f'attachment; filename="{matching.upid}-{version}.zip"',
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(_closing(photos, matching, first, version), 200, headers, "application/zip")
+    language = preferred_language(request.headers.get("accept-language", ""))
+    return StreamingResponse(_closing(_entries(photos, matching, first, version, language)), 200, headers, "application/zip")
 
 
-async def _closing(photos: PhotosService, matching: PhotoFilter, first: PhotoPage, version: str) -> AsyncGenerator[bytes]:
+def _require_something(page: PhotoPage, version: str, versions: list[str]) -> None:
+    """Refuse an archive that would be empty: few programs open one, and a misspelt UPID would look like one without photos."""
+    if not page.photos:
+        raise NoPhotos(
+            "there is no photo to put into the archive: the project unit has none, or none as asked for",
+            field="upid",
+            limit=">= 1",
+            remedy="check the UPID and the stage; GET /api/projects/{upid}/photos lists the photos that there are",
+        )
+    made = {version.name for photo in page.photos for version in photo.versions}
+    if page.next is None and version not in {*made, ORIGINAL}:
+        coming = any(photo.status in {"queued", "processing"} for photo in page.photos)
+        raise VersionNotReady(
+            "none of the photos has this version yet",
+            field="version",
+            limit=", ".join(versions),
+            remedy="ask again soon" if coming else "see the photos' errors; POST …/retry tries again",
+            **({"retry_after": 1} if coming else {}),
+        )
+
+
+async def _closing(entries: AsyncGenerator[ArchiveEntry]) -> AsyncGenerator[bytes]:
     """The archive; what is open is closed also when the client leaves in the middle."""
-    async with aclosing(_entries(photos, matching, first, version)) as entries, aclosing(archive(entries)) as chunks:
+    async with aclosing(entries), aclosing(archive(entries)) as chunks:
         async for chunk in chunks:
             yield chunk
 
 
-async def _entries(photos: PhotosService, matching: PhotoFilter, page: PhotoPage, version: str) -> AsyncGenerator[ArchiveEntry]:
+async def _entries(
+    photos: PhotosService, matching: PhotoFilter, page: PhotoPage, version: str, language: Language
+) -> AsyncGenerator[ArchiveEntry]:
+    missing: list[Photo] = []
     while True:
         for photo in page.photos:
             if entry := _entry(photos, photo, version):
-                yield entry
+                try:
+                    content = await begun(entry.content)
+                except BlobMissing:
+                    missing.append(photo)
+                else:
+                    yield replace(entry, content=content)
         if page.next is None:
-            return
+            break
         page = await photos.list_photos(matching=matching, after=page.next, limit=MAX_PAGE)
+    if missing:
+        ids = [str(photo.id) for photo in missing[:_MOST_LOGGED]]
+        _log.warning("photos missing from an archive", upid=matching.upid, version=version, photos=len(missing), ids=ids)
+        yield _note(missing, language)
+
+
+def _note(missing: list[Photo], language: Language) -> ArchiveEntry:
+    """The file of an archive that says what is not in it."""
+    name, words = _NOTES[language]
+    text = "\n".join((words, "", *(f"{photo.id}  {photo.filename}" for photo in missing), "")).encode()
+
+    async def content() -> AsyncIterator[bytes]:
+        yield text
+
+    return ArchiveEntry(name, len(text), datetime.now(UTC), content())
 
 
 def _entry(photos: PhotosService, photo: Photo, version: str) -> ArchiveEntry | None:

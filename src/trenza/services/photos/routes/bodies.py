@@ -14,6 +14,7 @@ from trenza.services.photos.service import PhotosService
 __all__ = [
     "AnswerBody",
     "FunctionResult",
+    "OrderBody",
     "OriginalBody",
     "PhotoBody",
     "UploadResult",
@@ -28,6 +29,12 @@ class AnswerBody(BaseModel):
 
     # Answers have all their members, always: a client's generated types need no "maybe absent".
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class OrderBody(BaseModel):
+    """The JSON of a request: nothing that nobody reads, no value that has to be guessed (``"5"`` or ``true`` for a number)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class OriginalBody(AnswerBody):

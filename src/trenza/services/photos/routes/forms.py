@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from trenza.chassis.http.uploads import ReceivedFile, ReceivedForm
 from trenza.services.images.contract import Location
 from trenza.services.photos import rules
 from trenza.services.photos.contract import FileMissing, InvalidField, Stage
+from trenza.services.photos.routes.bodies import OrderBody
 from trenza.services.photos.rules import UploadDetails
 from trenza.services.photos.service import IncomingFile
 
@@ -28,6 +29,9 @@ def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
 
     A field that nobody reads is refused, not skipped: a misspelt ``stage`` would be lost without anybody noticing.
     """
+    if _FILE in form.fields:
+        remedy = 'give the part its filename="…"'
+        raise InvalidField("the part file does not say that it is a file", field=_FILE, limit='filename="…"', remedy=remedy)
     for name in form.fields.keys() - set(_FIELDS):
         known = ", ".join((_FILE, *_FIELDS))
         raise InvalidField(
@@ -55,10 +59,8 @@ def read_details(fields: Mapping[str, str | None], zone: tzinfo) -> UploadDetail
     )
 
 
-class DetailsOrder(BaseModel):
+class DetailsOrder(OrderBody):
     """What is said about a photo that comes in another way than by a form: the same fields, as JSON."""
-
-    model_config = ConfigDict(extra="forbid")
 
     upid: str = Field(description="1 to 64 of letters, digits, `-` and `_`.", examples=["UNP-1978"])
     stage: str | None = Field(None, description="`antes`, `durante` or `despues`.")
@@ -68,14 +70,6 @@ class DetailsOrder(BaseModel):
     centro_gestor: str | None = Field(None, description=_UNIT_WORDS)
     callback_url: str | None = Field(None, description=_CALLBACK_WORDS)
     filename: str | None = Field(None, description="What the file is called.")
-
-    @field_validator("*")
-    @classmethod
-    def _is_text(cls, value: Any) -> Any:
-        """JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which is no character and cannot be stored."""
-        if isinstance(value, str) and not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("holds half of a surrogate pair, which is no character; leave it out")
-        return value
 
     def details(self, zone: tzinfo) -> UploadDetails:
         """The same, read. Raises `InvalidField`."""

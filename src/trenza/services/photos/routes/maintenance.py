@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from trenza.services.photos.contract import Maintenance
 from trenza.services.photos.routes.access import Admin, Service, Viewer
 from trenza.services.photos.routes.answers import documented_problems
+from trenza.services.photos.routes.bodies import OrderBody
 
 __all__ = ["router"]
 
@@ -18,10 +19,8 @@ router = APIRouter()
 _PATH = "/api/photos/maintenance"
 
 
-class MaintenanceOrder(BaseModel):
+class MaintenanceOrder(OrderBody):
     """What to switch."""
-
-    model_config = ConfigDict(extra="forbid")
 
     enabled: bool = Field(description="Whether uploads are turned away.")
     retry_after_seconds: int = Field(300, ge=1, le=7 * 24 * 3600, description="What `Retry-After` tells them.")

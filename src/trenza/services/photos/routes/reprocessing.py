@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from trenza.chassis.http.idempotency import fingerprint_of
 from trenza.services.photos import rules
 from trenza.services.photos.contract import InvalidField, Reprocessing, Status
 from trenza.services.photos.routes.access import ManagerOfAll, Service
 from trenza.services.photos.routes.answers import IDEMPOTENCY_KEY, documented_problems, json_answer
+from trenza.services.photos.routes.bodies import OrderBody
 
 __all__ = ["router"]
 
@@ -25,10 +26,8 @@ _STATUSES: Final[dict[str, tuple[Status, ...]]] = {
 }
 
 
-class ReprocessOrder(BaseModel):
+class ReprocessOrder(OrderBody):
     """Which photos to process again."""
-
-    model_config = ConfigDict(extra="forbid")
 
     upid: str | None = Field(None, description="Of this project unit only.")
     status: Literal["pending", "failed", "completed"] | None = Field(
