@@ -5,5 +5,16 @@ from trenza.chassis.messages.dead_letters import DeadLetter, DeadLetterPage, Dea
 from trenza.chassis.messages.definitions import LeaseLost
 from trenza.chassis.messages.service_messages import Messages
 from trenza.chassis.messages.transports.local import LocalTransport
+from trenza.chassis.messages.transports.opening import open_transport
 
-__all__ = ["DeadLetter", "DeadLetterPage", "DeadLetters", "LeaseLost", "LocalTransport", "Messages", "TaskPage", "TaskState"]
+__all__ = [
+    "DeadLetter",
+    "DeadLetterPage",
+    "DeadLetters",
+    "LeaseLost",
+    "LocalTransport",
+    "Messages",
+    "TaskPage",
+    "TaskState",
+    "open_transport",
+]

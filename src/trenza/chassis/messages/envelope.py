@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MAXIMUM_ENVELOPE_BYTES", "Envelope", "MessageTooLarge", "Unreadable"]
 
-MAXIMUM_ENVELOPE_BYTES = 240 * 1024
-"""What fits through every transport; the smallest limit is that of SQS and EventBridge: 256 KiB with their own attributes."""
+MAXIMUM_ENVELOPE_BYTES = 4 * 1024 * 1024
+"""What an inbox stores. What a broker does not carry travels as an object (see `transports.claim_checks`)."""
 
 SOURCE_PREFIX = "trenza/"
 PrincipalKind = Literal["anonymous", "operator", "user", "service"]
 
 
 class MessageTooLarge(ValueError):
-    """A message that not every transport can carry: put the bulk into an object and send its key."""
+    """A message that no inbox should hold: put the bulk into an object and send its key."""
 
 
 class Unreadable(ValueError):
@@ -71,7 +71,7 @@ class Envelope:
         )
 
     def to_json(self) -> str:
-        """CloudEvents JSON. Raises `MessageTooLarge` when a transport could not carry it."""
+        """CloudEvents JSON. Raises `MessageTooLarge`."""
         attributes: dict[str, Any] = {
             "specversion": "1.0",
             "id": str(self.id),
@@ -105,6 +105,8 @@ class Envelope:
             event = orjson.loads(body)
             if not isinstance(event, dict):
                 raise Unreadable("the body is not a JSON object")
+            if event.get("dataref") is not None and "data" not in event:
+                raise Unreadable("the object that holds its data is gone")
             deliver_by = event.get("deliverby")
             return cls(
                 id=UUID(event["id"]),

@@ -85,7 +85,7 @@ class Messages:
         self._scheduler = Scheduler(database, service_name, schedules, inbox=self._inbox, clock=clock, fired=self._worker.wake)
         self.maintenance = Maintenance(database, service_name, self._handlers, clock, self._worker.wake)
         self._transport: Transport | None = None
-        self._started = False
+        self._subscribed = self._started = False
 
     @property
     def event_types(self) -> frozenset[str]:
@@ -105,13 +105,19 @@ class Messages:
         async with self._database.work() as work:
             await end_leases(work, self._clock.now())
 
-    async def start(self, implementation: Any = None) -> None:
-        """Begin to relay, to handle (handlers get ``implementation`` as their first argument) and to fire schedules."""
+    async def subscribe(self) -> None:
+        """Receive events from now on; `start` does so too. Of several services all subscribe before the first one starts."""
         if self._transport is None:
             LocalTransport().connect(self)
+        if not self._subscribed:
+            self._subscribed = True
+            await self._connected().subscribe(self.service_name, self.event_types, self.receive)
+
+    async def start(self, implementation: Any = None) -> None:
+        """Begin to relay, to handle (handlers get ``implementation`` as their first argument) and to fire schedules."""
+        await self.subscribe()
         transport = self._connected()
         self._started = True
-        await transport.subscribe(self.service_name, self.event_types, self.receive)
         self._news.start(self._relay, self._worker)
         self._relay.start(transport)
         self._worker.start(implementation)
@@ -123,9 +129,9 @@ class Messages:
 
         Calling it again, or without `start`, does nothing.
         """
-        if self._transport is None or not self._started:
+        if self._transport is None or not self._subscribed:
             return
-        self._started = False
+        self._subscribed = self._started = False
         started = asyncio.get_running_loop().time()
         await self._news.stop()
         await self._scheduler.stop()

@@ -16,7 +16,7 @@ from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.http.mounted import Mounted
-from trenza.chassis.messages import LocalTransport, Messages
+from trenza.chassis.messages import Messages, open_transport
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.runtime.readiness import Readiness
@@ -81,9 +81,11 @@ class Assembly:
         self.readiness = Readiness(settings.drain_seconds)
         self.databases = open_databases(self.services, settings)
         self.blobs: Blobs = open_blobs(settings)
-        self.transport = LocalTransport()
+        url = None if settings.transport_url is None else settings.transport_url.get_secret_value()
+        self.transport = open_transport(url, blobs=self.blobs, clock=self.clock)
         self.messages = self._messages()
-        self.transport.connect(*self.messages.values())
+        for messages in self.messages.values():
+            messages.use(self.transport)
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
         self.mounts = {
@@ -172,7 +174,10 @@ class Assembly:
                     await stack.enter_async_context(service.lifespan(implementation))
                 if service.name in self.mounts:
                     await stack.enter_async_context(self.mounts[service.name].running())
+            stack.push_async_callback(self.transport.close)
             stack.push_async_callback(self._drain_messages)
+            for messages in self.messages.values():  # all before the first begins to publish
+                await messages.subscribe()
             for service, implementation in self._built:
                 if service.name in self.messages:
                     if self._alone and self.databases[service.name].is_sqlite:

@@ -16,6 +16,8 @@ def health_of(assembly: Assembly) -> Health:
     for name, database in assembly.databases.items():
         health.add(f"{name} database", database.ping)
     health.add("objects", assembly.blobs.ping)
+    # Without its broker a service works on: its outbox keeps what it announces.
+    health.add("transport", assembly.transport.ping, required=False)
     for service in assembly.services:
         for check in service.checks:
             run = partial(check.run, assembly.implementation_of(service))

@@ -28,14 +28,29 @@ class Outgoing:
 
 
 class Transport(Protocol):
-    """Carries messages at least once, and those of one ordering key in the order in which they were published."""
+    """Carries messages at least once, and those of one ordering key in the order in which they were published.
+
+    Making one connects to nothing. A transport whose broker goes away connects anew by itself, and then sees to it that all its
+    subscriptions exist before it publishes anything: what is published to nobody is gone. One conformance suite
+    (``tests/conformance``) holds every transport to what is said here.
+    """
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Hand over a batch. Returns when every message is safe with the transport; raises `TransportUnavailable`."""
+        """Hand over a batch. Returns when every message is safe with the transport; raises `TransportUnavailable`.
+
+        Some of the batch may have been taken over when it raises, those of one key never with a gap: not the second without the
+        first. A type to which nobody subscribes is no error.
+        """
         ...
 
     async def subscribe(self, service: str, types: frozenset[str], receiver: Receiver) -> None:
-        """Deliver messages of these types to a service from now on, as those are that were kept for it while it was away."""
+        """Deliver messages of these types to a service from now on, as those are that were kept for it while it was away.
+
+        Bodies come in batches, in their order within each key, one batch of a key at a time over all processes of the service;
+        ``receiver`` has stored one when it returns. When it raises, or the process ends, they come again, before later ones of
+        their keys. A subscription outlives its process. While the broker is away this returns within seconds, and the transport
+        goes on trying.
+        """
         ...
 
     async def unsubscribe(self, service: str) -> None:
@@ -43,9 +58,9 @@ class Transport(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Check that the transport answers. Raises `TransportUnavailable`."""
+        """Check that the transport answers. Raises `TransportUnavailable`, within seconds."""
         ...
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Stop delivering and close the connections. A delivery under way is cancelled, and made again elsewhere."""
         ...

@@ -1,0 +1,43 @@
+"""What a test wants of a broker: a real server on loopback, which can be stopped and started."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class NotInstalled(Exception):
+    """The server is not on this machine; the message says how it is installed."""
+
+
+class Broker(Protocol):
+    """A broker for the tests of one process."""
+
+    name: str
+    """How the table of transports and guarantees calls it."""
+    lasting: bool
+    """Whether it keeps its messages over `restart`."""
+
+    def url(self, prefix: str) -> str:
+        """What an operator would set as ``TRENZA_TRANSPORT_URL``; names that begin with ``prefix`` are this test's alone."""
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """What the operator would set beside it."""
+        ...
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens, for a proxy before it."""
+        ...
+
+    def stop(self) -> None:
+        """Kill it."""
+        ...
+
+    def start(self) -> None:
+        """Start it (again), on the same port and data; returns when it answers."""
+        ...
+
+    def close(self) -> None:
+        """End it and what it started, by id."""
+        ...
