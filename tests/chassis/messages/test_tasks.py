@@ -266,9 +266,9 @@ async def test_a_task_without_handler_and_a_giant_are_refused_when_written(servi
         with pytest.raises(LookupError, match=r"no handler of test\.Sweep"):
             await work.enqueue(Sweep())
         with pytest.raises(MessageTooLarge, match="put the bulk into an object"):
-            await work.enqueue(Print(text="x" * 300_000))
+            await work.enqueue(Print(text="x" * 5_000_000))
         with pytest.raises(MessageTooLarge):
-            await work.publish(Printed(text="x" * 300_000))
+            await work.publish(Printed(text="x" * 5_000_000))
 
 
 async def test_step_keys_repeat_by_message_and_differ_by_step(service_of: Any, enqueue: Any) -> None:
