@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from trenza.chassis.http.problem import Problem
     from trenza.chassis.http.provided import provided
     from trenza.chassis.identifiers import uuid7
-    from trenza.chassis.messages.definitions import Backoff, Delivery, LeaseLost, Postpone, Reject, Schedule, handles, reacts
+    from trenza.chassis.messages.definitions import (
+        Backoff,
+        Delivery,
+        LeaseLost,
+        Postpone,
+        Reject,
+        Retry,
+        Schedule,
+        handles,
+        reacts,
+    )
     from trenza.chassis.service import Check, NoSettings, Resources, Service
     from trenza.chassis.telemetry.logs import get_logger
 
@@ -41,6 +51,7 @@ __all__ = [
     "Problem",
     "Reject",
     "Resources",
+    "Retry",
     "Roles",
     "Schedule",
     "Service",
@@ -82,6 +93,7 @@ _HOMES = {
         "LeaseLost",
         "Postpone",
         "Reject",
+        "Retry",
         "Schedule",
         "handles",
         "reacts",

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from trenza.chassis.contract import Task
-from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, handles
+from trenza.chassis.contract import CallFailed, Task
+from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, Retry, handles
 
 AT_ONCE = Backoff(base=0.0)
 
@@ -117,6 +117,30 @@ async def test_reject_makes_a_dead_letter_at_once(service_of: Any, enqueue: Any)
     state = await ended(messages, task_id)
     assert (state.state, state.attempts, state.error) == ("failed", 1, "the cup has no bottom")
     assert (await messages.dead_letters.show(task_id))[0].reason == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "is_a_fault"),
+    [
+        (Retry("the tap is closed"), "the tap is closed", False),
+        (CallFailed("kitchen", "boil", "nobody answers"), "CallFailed: kitchen.boil: nobody answers", False),
+        (OSError("spilt"), "OSError: spilt", True),
+    ],
+)
+async def test_an_attempt_that_was_to_be_expected_to_fail_is_told_without_its_traceback(
+    service_of: Any, enqueue: Any, capsys: pytest.CaptureFixture[str], raised: Exception, error: str, *, is_a_fault: bool
+) -> None:
+    @handles(Pour, attempts=2, backoff=AT_ONCE)
+    async def pour(_: Any, _order: Pour, _delivery: Delivery) -> None:
+        raise raised
+
+    messages = service_of(pour)
+    await messages.start()
+    state = await ended(messages, await enqueue(Pour()))
+    assert (state.state, state.attempts, state.error) == ("failed", 2, error)
+    said = capsys.readouterr().out
+    assert said.count("attempt failed") == 2
+    assert ("Traceback" in said) == is_a_fault
 
 
 async def test_postpone_costs_no_attempt(service_of: Any, enqueue: Any, clock: Any) -> None:

@@ -126,6 +126,18 @@ async def test_it_is_told_again_until_it_is_taken(hooked: Platform, receiver: Re
     assert second[2]["id"] == first[2]["id"]
 
 
+async def test_a_receiver_that_fails_is_a_line_of_the_log_and_no_fault(
+    hooked: Platform, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver.answers += ["500 Internal Server Error"]
+    await hooked.upload(PHOTO, callback_url=receiver.url)
+    await receiver.next(), await receiver.next()
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if "attempt failed" in line]
+    assert "127.0.0.1 answered 500" in line
+    assert "Traceback" not in said
+
+
 async def call_back_task(platform: Platform) -> Any:
     """The task that tells, once it has ended."""
     [task] = [task for task in (await platform.tasks.list()).tasks if task.type == "photos.CallBack"]

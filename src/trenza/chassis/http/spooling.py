@@ -98,7 +98,7 @@ class SpooledFile:
         if self._batched >= BATCH_BYTES:
             await self._written()
             self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, self._taken())
-        elif self._too_large and self._descriptor is not None:
+        elif self._too_large and not self._given_up:
             await self.discard()
 
     async def finish(self) -> None:

@@ -204,5 +204,5 @@ def _boundary(request: Request) -> bytes:
     media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     boundary = parameters.get(b"boundary", b"")
     if media_type != b"multipart/form-data" or not 1 <= len(boundary) <= 70:  # noqa: PLR2004 - RFC 2046, section 5.1.1
-        raise MultipartExpected
+        raise MultipartExpected(field="Content-Type", limit="multipart/form-data")
     return boundary

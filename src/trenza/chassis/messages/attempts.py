@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from trenza.chassis.context import use_context
+from trenza.chassis.contract import CallFailed
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages import endings
-from trenza.chassis.messages.definitions import LeaseLost, Postpone, Reject
+from trenza.chassis.messages.definitions import LeaseLost, Postpone, Reject, Retry
 from trenza.chassis.messages.delivery import Completions, InboxDelivery
 from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope, Unreadable
@@ -176,11 +177,12 @@ class Attempt:
             case Postpone():
                 return await self._postpone(raised)
         facts = {"service": self._its.service, "type": self.claimed.type, "attempt": self.claimed.attempt}
-        if isinstance(raised, DatabaseUnavailable):
+        if isinstance(raised, Retry | CallFailed | DatabaseUnavailable):
             logger.warning("attempt failed", **facts, reason=str(raised))
         else:
             logger.warning("attempt failed", **facts, exc_info=raised)
-        return await self._failed(handler, delivery, f"{type(raised).__name__}: {raised}")
+        error = str(raised) if isinstance(raised, Retry) else f"{type(raised).__name__}: {raised}"
+        return await self._failed(handler, delivery, error)
 
     async def _failed(self, handler: Handler, delivery: InboxDelivery, error: str) -> Outcome:
         """One attempt did not do it: another follows, unless this was the last."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from trenza.chassis.contract import Event, Message, Task
 from trenza.chassis.data.work import UnitOfWork
 
-__all__ = ["Backoff", "Delivery", "Handler", "LeaseLost", "Postpone", "Reject", "Schedule", "handles", "reacts"]
+__all__ = ["Backoff", "Delivery", "Handler", "LeaseLost", "Postpone", "Reject", "Retry", "Schedule", "handles", "reacts"]
 
 
 class Reject(Exception):
@@ -25,6 +25,13 @@ class Postpone(Exception):
         super().__init__(reason)
         self.reason = reason
         self.seconds = seconds
+
+
+class Retry(Exception):
+    """Raised by a handler: this attempt has failed, as was to be expected now and then (a receiver answers 500).
+
+    It is used up like one that raised anything else, but the log tells the reason in a line, for there is no fault to look for.
+    """
 
 
 class LeaseLost(Exception):

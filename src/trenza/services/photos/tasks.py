@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from trenza.chassis.contract import CallFailed, ContractError
-from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, Schedule, handles
+from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, Retry, Schedule, handles
 from trenza.chassis.telemetry.logs import get_logger
 from trenza.services.images.contract import ProcessingFailed
 from trenza.services.photos import counters
@@ -21,7 +21,7 @@ from trenza.services.photos.messages import (
 )
 from trenza.services.photos.service import PhotosService
 from trenza.services.photos.webhooks.addresses import AddressForbidden
-from trenza.services.photos.webhooks.receivers import ReceiverBusy
+from trenza.services.photos.webhooks.receivers import ReceiverBusy, WebhookFailed
 from trenza.services.photos.webhooks.sending import ReceiverGone
 
 __all__ = ["HANDLERS", "SCHEDULES"]
@@ -53,7 +53,7 @@ async def render_photo(photos: PhotosService, order: RenderPhoto, delivery: Deli
         raise Postpone(f"the image engine does not answer: {failure.reason}", seconds=seconds) from failure
     except ContractError as refusal:
         if isinstance(refusal, ProcessingFailed) and delivery.attempt < _TRIES:
-            raise
+            raise Retry(refusal.detail) from refusal
         async with delivery.finish() as work:
             await processing.fail(work, photo, refusal)
         _log.info("photo failed", photo_id=str(photo.id), code=refusal.code, detail=refusal.detail)
@@ -86,6 +86,8 @@ async def call_back(photos: PhotosService, order: CallBack, delivery: Delivery) 
         if photos.webhooks.is_stale(order):
             raise Reject(f"{busy}; it was waited for long enough") from busy
         raise Postpone(str(busy), seconds=busy.seconds) from busy
+    except WebhookFailed as error:
+        raise Retry(str(error)) from error
 
 
 @handles(ForgetAnswers)
