@@ -1,0 +1,179 @@
+"""Events over each broker take effect once and in order, whatever is killed meanwhile. Asserted on effects, never on logs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from trenza.chassis.data import Database
+from trenza.chassis.failpoints import Failpoint
+
+if TYPE_CHECKING:
+    from trenza.chassis.testing.brokers import Broker
+
+EVENTS = int(os.environ.get("CONFORMANCE_EVENTS", "600"))
+KILLS = int(os.environ.get("CONFORMANCE_KILLS", "4"))
+SEED = int(os.environ.get("CONFORMANCE_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+EACH = os.environ.get("CONFORMANCE_POINTS") == "all"
+OVENS = 23
+CONSUMERS = 3
+PER_EVENT, PER_TEST = 0.1, 120.0
+"""Seconds: far more than either takes, a limit to a test that hangs."""
+PROCESS = Path(__file__).with_name("process.py")
+BY_BAKERY = (
+    Failpoint.WORK_BEFORE_COMMIT,
+    Failpoint.WORK_COMMITTED,
+    Failpoint.RELAY_CLAIMED,
+    Failpoint.RELAY_PUBLISHED,
+    Failpoint.RELAY_BEFORE_MARK,
+    Failpoint.RELAY_MARKED,
+)
+BY_SHOP = (
+    Failpoint.INBOX_BEFORE_STORE,
+    Failpoint.INBOX_STORED,
+    Failpoint.WORKER_CLAIMING,
+    Failpoint.WORKER_CLAIMED,
+    Failpoint.HANDLER_BEGINS,
+    Failpoint.HANDLER_FINISHING,
+    Failpoint.HANDLER_GUARDED,
+    Failpoint.HANDLER_BEFORE_COMMIT,
+    Failpoint.HANDLER_COMMITTED,
+    Failpoint.HANDLER_RETURNED,
+)
+SAMPLE = (Failpoint.RELAY_PUBLISHED, Failpoint.INBOX_STORED)
+"""Where sender, broker and receiver know least of each other."""
+
+
+class Bakery:
+    """Two services on databases of their own, each in as many processes as a test wants."""
+
+    def __init__(self, broker: Broker, urls: dict[str, str], folder: Path, events: int) -> None:
+        self.events = events
+        self.seconds = PER_TEST + PER_EVENT * events
+        self._urls = urls
+        self._transport = broker.url(f"t{uuid4().hex[:12]}")
+        self._folder = folder
+
+    @asynccontextmanager
+    async def shop(self) -> AsyncIterator[Database]:
+        """The shop's database, to look into."""
+        database = Database(self._urls["shop"], schema="shop")
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    async def start(self, service: str, *, failpoint: str | None = None) -> asyncio.subprocess.Process:
+        """A process that has begun to work."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(PROCESS),
+            service,
+            self._urls[service],
+            self._transport,
+            str(self._folder),
+            str(self.events),
+            str(OVENS),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=(self._folder / "stderr.txt").open("ab"),
+            env=os.environ | ({"TRENZA_FAILPOINT": failpoint} if failpoint else {}),
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"started\n", (self._folder / "stderr.txt").read_text()[-3000:]
+        return process
+
+    async def shelved(self) -> list[tuple[int, int]]:
+        """Loaf and oven of each effect, in the order of their commits within each oven."""
+        async with self.shop() as database, database.read() as connection:
+            rows = await connection.execute(sa.text("SELECT loaf, oven FROM shelved ORDER BY position"))
+            return [(row.loaf, row.oven) for row in rows]
+
+    async def reached(self, count: float) -> None:
+        """Wait until there are so many effects."""
+        async with asyncio.timeout(self.seconds), self.shop() as database:
+            while True:
+                async with database.read() as connection:
+                    if (await connection.execute(sa.text("SELECT count(*) FROM shelved"))).scalar_one() >= count:
+                        return
+                await asyncio.sleep(0.05)  # it happens in other processes
+
+    async def all_shelved(self) -> None:
+        """Wait until there are as many effects as events, and show that each is there once, in order."""
+        await self.reached(self.events)
+        found = await self.shelved()
+        assert sorted(loaf for loaf, _ in found) == list(range(self.events)), f"lost or twice (CONFORMANCE_SEED={SEED})"
+        for oven in range(OVENS):
+            loaves = [loaf for loaf, of in found if of == oven]
+            assert loaves == sorted(loaves), f"oven {oven} (CONFORMANCE_SEED={SEED})"
+
+
+MakeBakery = Callable[..., Any]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make_bakery(request: pytest.FixtureRequest, broker: Broker, tmp_path: Path) -> MakeBakery:
+    """Makes the two services, on databases of either kind."""
+
+    async def make_bakery(events: int) -> Bakery:
+        if request.param == "sqlite":
+            urls = {name: f"sqlite+aiosqlite:///{tmp_path / name}.sqlite3" for name in ("bakery", "shop")}
+        else:
+            url: str = request.getfixturevalue("postgres_url")
+            urls = dict.fromkeys(("bakery", "shop"), url)
+        for service, url in urls.items():
+            made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
+            assert await made.wait() == 0
+        return Bakery(broker, urls, tmp_path, events)
+
+    return make_bakery
+
+
+async def stopped(process: asyncio.subprocess.Process) -> None:
+    """End it in order, and see that it does."""
+    process.terminate()
+    async with asyncio.timeout(60):
+        assert await process.wait() == 0
+
+
+async def test_every_effect_happens_once_and_in_order_whatever_is_killed(broker: Broker, make_bakery: MakeBakery) -> None:
+    """Three consumers; SIGKILL for any of the four processes and, where it keeps its messages, for the broker."""
+    chance = random.Random(SEED)  # noqa: S311 - no secret
+    bakery = await make_bakery(EVENTS)
+    roles = ["bakery", *["shop"] * CONSUMERS]
+    processes = [await bakery.start(role) for role in roles]
+    victims = [chance.randrange(len(roles)) for _ in range(KILLS)]
+    restart_at = chance.randrange(KILLS) if broker.lasting else None
+    for turn, victim in enumerate(victims):
+        await bakery.reached(EVENTS * (turn + 0.5) / (KILLS + 1))
+        processes[victim].kill()
+        await processes[victim].wait()
+        if turn == restart_at:
+            await asyncio.to_thread(broker.stop)
+            await asyncio.to_thread(broker.start)
+        processes[victim] = await bakery.start(roles[victim])
+    await bakery.all_shelved()
+    await asyncio.gather(*(stopped(process) for process in processes))
+
+
+@pytest.mark.parametrize("point", [*BY_BAKERY, *BY_SHOP] if EACH else SAMPLE)
+async def test_a_process_that_dies_at_a_point_loses_and_repeats_nothing(point: Failpoint, make_bakery: MakeBakery) -> None:
+    bakery = await make_bakery(200)
+    dying, living = ("bakery", "shop") if point in BY_BAKERY else ("shop", "bakery")
+    other = await bakery.start(living)
+    process = await bakery.start(dying, failpoint=f"{point}:2")
+    async with asyncio.timeout(bakery.seconds):
+        assert await process.wait() == -9, f"it did not come to {point}"
+    process = await bakery.start(dying)
+    await bakery.all_shelved()
+    await asyncio.gather(stopped(process), stopped(other))
