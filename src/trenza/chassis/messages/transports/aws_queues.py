@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trenza.chassis.messages.transports.aws_clients import CALL_SECONDS, FAILURES, POLL_SECONDS, told
-from trenza.chassis.messages.transports.base import Receiver, TransportUnavailable
+from trenza.chassis.messages.transports.base import Receiver
 from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _POLLERS = 4
 """Calls at once on one queue while messages flow. A group of an ordered queue is with one of them at a time: SQS sees to that."""
 _HELP_SECONDS = 1
 """How long a poller beyond the first waits for messages before it ends."""
-_HELD_SECONDS = 15
+_HELD_SECONDS = 10
 """How long a message stays with who received it. Short: a process that ends while SQS holds its call may be given some."""
-_EXTEND_SECONDS = 5.0
+_EXTEND_SECONDS = 3.0
 _PAUSES = (0.1, 60.0)
 """The first and the longest pause after a receiver that raised. SQS gives up after a thousand: 16 hours."""
 _LOST_PAUSES = (0.2, 5.0)
@@ -93,7 +93,7 @@ class QueueConsumer:
         while not self._stopping.is_set():
             try:
                 queue, messages = await self._receive(wait_seconds)
-            except (*FAILURES, TransportUnavailable) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a service must not fall silent for it
                 self._lost()
                 if lost == 0:
                     _log.warning("no messages from SQS for now", service=self._name, error=told(error))
@@ -164,7 +164,7 @@ class QueueConsumer:
 
 
 async def _return(poll: asyncio.Task[tuple[Queue, list[MessageTypeDef]]]) -> None:
-    with suppress(TransportUnavailable, *FAILURES):
+    with suppress(Exception):  # nothing was brought
         queue, messages = await poll
         if messages:
             await _give_back(queue, [message["ReceiptHandle"] for message in messages])
