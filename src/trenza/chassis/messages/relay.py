@@ -22,7 +22,8 @@ __all__ = ["Relay"]
 
 _BATCH = 200
 """Messages per publication: a burst takes few transactions, and a failed publication repeats little."""
-_LEASE_SECONDS = 30.0
+_LEASE_SECONDS = 15.0
+"""How long a publication may take, and how long the events of a relay that was killed wait for the next one."""
 _LINGER_SECONDS = 0.02
 """How long to wait for more before what was published is recorded. A crash meanwhile repeats the batch."""
 _BUSY_SECONDS = 0.25

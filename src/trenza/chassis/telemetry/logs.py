@@ -20,7 +20,7 @@ __all__ = ["configure_logging", "get_logger"]
 
 # These write parameters of statements, bodies or whole URLs at their lower levels, which would be personal data.
 _KEPT_AT_WARNING = (
-    *("aiosqlite", "alembic", "asyncio", "httpcore", "httpx"),
+    *("aiobotocore", "aiosqlite", "alembic", "asyncio", "botocore", "httpcore", "httpx"),
     *("multipart", "python_multipart", "sqlalchemy", "uvicorn.access"),
 )
 _REROUTED = ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy")

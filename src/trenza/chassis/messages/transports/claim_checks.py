@@ -53,7 +53,11 @@ class ClaimChecks(Transport):
         """Deliver whole envelopes."""
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep_now_and_then(), name="claim checks")
-        await self._inner.subscribe(service, types, partial(self._receive, receiver))
+        await self._inner.subscribe(service, types, self.receiver(receiver))
+
+    def receiver(self, receiver: Receiver) -> Receiver:
+        """The same receiver, given whole envelopes: also for what receives without a subscription, as a function does."""
+        return partial(self._receive, receiver)
 
     async def unsubscribe(self, service: str) -> None:
         """Stop delivering."""
