@@ -1,1 +1,1 @@
-"""What carries messages from outboxes to inboxes: one protocol, one module for each transport."""
+"""What carries messages from outboxes to inboxes: one protocol, one module or package for each transport."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 
@@ -16,6 +18,8 @@ class Broker(Protocol):
     """How the table of transports and guarantees calls it."""
     lasting: bool
     """Whether it keeps its messages over `restart`."""
+    faults: Mapping[str, str] = MappingProxyType({})
+    """Tests that its own faults make fail, whatever a transport does, and why: these are skipped over it."""
 
     def url(self, prefix: str) -> str:
         """What an operator would set as ``TRENZA_TRANSPORT_URL``; names that begin with ``prefix`` are this test's alone."""
