@@ -118,6 +118,23 @@ def settings(
 
 
 @app.command()
+def asyncapi(
+    deployment: DeploymentName = "monolith",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="OLD.json", help="An older one: say what breaks since; exit code 1 when something does."),
+    ] = None,
+) -> None:
+    """Print the messages of all services as an AsyncAPI document: events, tasks, schedules and who handles them."""
+    from trenza.cli import contracts
+
+    if against is None:
+        contracts.print_document(deployment=deployment)
+    elif contracts.compare(against, deployment=deployment):
+        raise typer.Exit(1)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     from importlib.metadata import version as installed_version
