@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(photos.app, name="photos")
+app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
 

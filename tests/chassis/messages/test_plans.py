@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from trenza.chassis.data import Database, UnitOfWork
 from trenza.chassis.data.migrations import upgrade
 from trenza.chassis.messages import claims
+from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.outbox import Outbox
+from trenza.chassis.messages.overview import Overview
 from trenza.chassis.testing.clock import ManualClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,6 +52,18 @@ async def test_sqlite_uses_the_partial_indexes(
     assert indexes <= {word for step in steps for word in step.split()}
     assert not [step for step in steps if step.startswith(("SCAN inbox", "SCAN held")) and "USING" not in step], steps
     assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+async def test_a_glance_reads_nothing_that_ended_long_ago(sqlite_url: str) -> None:
+    database = Database(sqlite_url, schema="test")
+    await upgrade(database, None)
+    recorded = record(database)
+    await Overview(database, Handlers(())).look(after=NOW, until=NOW + timedelta(seconds=1))
+    steps = [step for entry in recorded if entry[0].startswith("SELECT") for step in await plan(database, *entry)]
+    await database.close()
+    indexes = {"inbox_waiting", "inbox_delayed", "inbox_running", "inbox_failed", "inbox_ended", "outbox_waiting", "outbox_sent"}
+    assert indexes <= {word for step in steps for word in step.split()}
+    assert not [step for step in steps if step.startswith("SCAN") and "INDEX" not in step and "box" in step], steps
 
 
 async def test_the_relay_reads_its_index(sqlite_url: str) -> None:
