@@ -35,6 +35,7 @@ from trenza.chassis.testing.clock import ManualClock
 
 T = TypeVar("T")
 LEASE = timedelta(seconds=30)
+TYPES = ("test.Fact", "test.Job")
 ENDED = {"completed", "cancelled", "discarded"}
 effects = sa.Table("effects", sa.MetaData(), sa.Column("message_id", sa.Uuid))
 
@@ -167,7 +168,7 @@ class InboxMachine(RuleBasedStateMachine):
         now = self.clock.now()
         async with self.database.work() as unit:
             found, _ = await claims.claim(
-                unit, room=claims.Room(limit, {"work": 4, "react": 4}), until=now + LEASE, schema="test"
+                unit, room=claims.Room(limit, {"work": 4, "react": 4}), types=TYPES, until=now + LEASE, schema="test"
             )
         return found
 

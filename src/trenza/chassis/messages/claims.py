@@ -89,6 +89,10 @@ _key_is_free = sa.or_(
         ~sa.exists().where(_same_key, in_state(_held.c.state, RUNNING)),
     ),
 )
+# The types as well: a newer process may have addressed messages to a consumer that does not know them here. They wait for it.
+_wanted = sa.and_(
+    inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)), inbox.c.type.in_(sa.bindparam("types", expanding=True))
+)
 _candidates = (
     sa.select(
         inbox.c.position,
@@ -100,7 +104,7 @@ _candidates = (
         inbox.c.attempts,
         inbox.c.envelope,
     )
-    .where(in_state(inbox.c.state, WAITING), inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)), _key_is_free)
+    .where(in_state(inbox.c.state, WAITING), _wanted, _key_is_free)
     .order_by(inbox.c.priority.desc(), inbox.c.position)
     .limit(sa.bindparam("batch"))
     .with_for_update(skip_locked=True, of=inbox)  # SQLite has no such clause and needs none: BEGIN IMMEDIATE
@@ -161,21 +165,21 @@ _asked_to_stop = sa.select(inbox.c.message_id).where(
     are_held(inbox.c.position, inbox.c.lease_token, "held"), in_state(inbox.c.state, RUNNING), _cancelled
 )
 _outlook = sa.select(
-    sa.exists()
-    .where(in_state(inbox.c.state, WAITING), inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)))
-    .label("waiting"),
+    sa.exists().where(in_state(inbox.c.state, WAITING), _wanted).label("waiting"),
     sa.select(sa.func.min(inbox.c.due_at)).where(in_state(inbox.c.state, DELAYED)).scalar_subquery().label("next_due"),
     sa.select(sa.func.min(inbox.c.lease_until)).where(in_state(inbox.c.state, RUNNING)).scalar_subquery().label("next_expiry"),
 )
 
 
-async def claim(work: UnitOfWork, *, room: Room, until: datetime, schema: str) -> tuple[list[Claimed], bool]:
-    """Claim as many messages as there is ``room`` for, until the given moment.
+async def claim(
+    work: UnitOfWork, *, room: Room, types: Collection[str], until: datetime, schema: str
+) -> tuple[list[Claimed], bool]:
+    """Claim as many messages of these types as there is ``room`` for, until the given moment.
 
     Takes the highest priority first, then the oldest; of each (consumer, ordering key) only the first unfinished. Counts an
     attempt for each. The second value tells whether there may be more to claim now.
     """
-    found = (await work.execute(_candidates, {"consumers": room.consumers, "batch": room.size})).all()
+    found = (await work.execute(_candidates, {"consumers": room.consumers, "types": sorted(types), "batch": room.size})).all()
     chosen = _within(room, found)
     if work.connection.dialect.name == "postgresql":
         chosen = await _lock_keys(work.connection, schema, chosen)
@@ -259,9 +263,9 @@ async def end_leases(work: UnitOfWork, now: datetime) -> None:
     await work.execute(sa.update(leases).values(token=None, until=None))
 
 
-async def look(connection: AsyncConnection, consumers: Collection[str]) -> Outlook:
+async def look(connection: AsyncConnection, consumers: Collection[str], types: Collection[str]) -> Outlook:
     """See what there will be to do."""
-    row = (await connection.execute(_outlook, {"consumers": sorted(consumers)})).one()
+    row = (await connection.execute(_outlook, {"consumers": sorted(consumers), "types": sorted(types)})).one()
     return Outlook(waiting=bool(row.waiting), next_due=row.next_due, next_expiry=row.next_expiry)
 
 

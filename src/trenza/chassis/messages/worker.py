@@ -188,7 +188,9 @@ class Worker:
                 own = {token for _, token in self._running} | {attempt.claimed.token for attempt in self._reserve.held()}
                 promoted, recovered = await claims.settle(work, now, own)
                 reached(Failpoint.WORKER_RECOVERED)
-            found, more = await claims.claim(work, room=room, until=until, schema=self._database.schema)
+            found, more = await claims.claim(
+                work, room=room, types=self._handlers.types, until=until, schema=self._database.schema
+            )
             reached(Failpoint.WORKER_CLAIMING)
         reached(Failpoint.WORKER_CLAIMED)
         for message_id in recovered:  # most go on; one whose cancellation was asked for has ended
@@ -201,7 +203,7 @@ class Worker:
     async def _look(self) -> claims.Outlook:
         self._looked = asyncio.get_running_loop().time()
         async with self._database.read() as connection:
-            return await claims.look(connection, self._limits)
+            return await claims.look(connection, self._limits, self._handlers.types)
 
     def _fill(self) -> None:
         """Begin what waits in reserve, as far as there is room."""
