@@ -30,6 +30,7 @@ from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope
 from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.inbox import Inbox
+from trenza.chassis.messages.room import Room
 from trenza.chassis.messages.tables import inbox
 from trenza.chassis.testing.clock import ManualClock
 
@@ -168,7 +169,7 @@ class InboxMachine(RuleBasedStateMachine):
         now = self.clock.now()
         async with self.database.work() as unit:
             found, _ = await claims.claim(
-                unit, room=claims.Room(limit, {"work": 4, "react": 4}), types=TYPES, until=now + LEASE, schema="test"
+                unit, room=Room(limit, {"work": 4, "react": 4}), types=TYPES, until=now + LEASE, schema="test"
             )
         return found
 

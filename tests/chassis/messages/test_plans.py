@@ -18,6 +18,7 @@ from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.maintenance import Maintenance
 from trenza.chassis.messages.outbox import Outbox
 from trenza.chassis.messages.overview import Overview
+from trenza.chassis.messages.room import Room
 from trenza.chassis.testing.clock import ManualClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,7 +29,7 @@ class Render(Task, type="test.Render"):
 
 
 async def claim(work: UnitOfWork) -> object:
-    room = claims.Room(8, {"render": 4, "react": 4})
+    room = Room(8, {"render": 4, "react": 4})
     return await claims.claim(work, room=room, types=["test.Render"], until=NOW + timedelta(seconds=30), schema="test")
 
 
@@ -123,3 +124,14 @@ async def explained(database: Database, question: Callable[[UnitOfWork], Awaitab
         await question(work)
     asked = [entry for entry in recorded if entry[0].startswith(("SELECT", "UPDATE"))]
     return [await plan(database, *entry) for entry in asked]
+
+
+async def test_postgresql_sweeps_the_queues_early(postgres_url: str) -> None:
+    """With its defaults it would wait until a fifth of all that is remembered is dead."""
+    database = Database(postgres_url, schema="test")
+    await upgrade(database, None)
+    async with database.read() as connection:
+        question = "SELECT relname, reloptions FROM pg_class WHERE relname IN ('inbox', 'outbox') AND relkind = 'r'"
+        found = {name: options for name, options in await connection.execute(sa.text(question))}  # noqa: C416 - rows, not tuples
+    await database.close()
+    assert all("autovacuum_vacuum_scale_factor=0.01" in found[table] for table in ("inbox", "outbox"))

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
+from trenza.chassis.messages.room import Room, share_out
 from trenza.chassis.messages.statements import among, are_held, held_as_text, numbers_as_text
 from trenza.chassis.messages.tables import CANCELLED, DELAYED, RUNNING, WAITING, in_state, inbox, leases
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from trenza.chassis.data import UnitOfWork
 
-__all__ = ["Claimed", "Outlook", "Room", "cancelled", "claim", "end_leases", "extend", "look", "settle"]
+__all__ = ["Claimed", "Outlook", "cancelled", "claim", "end_leases", "extend", "look", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,6 @@ class Claimed:
     attempt: int
     envelope: str
     token: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How many messages a worker wants: those that can begin at once, and those that it may hold in reserve.
-
-    ``slots`` and ``reserve`` are by consumer; of the former it takes ``free`` at most over all consumers. What was attempted
-    before is never held in reserve: were the process to die once more, an attempt would be counted that did not begin.
-    """
-
-    free: int
-    slots: Mapping[str, int]
-    reserve: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def consumers(self) -> list[str]:
-        """Those whose messages are wanted."""
-        begin = {consumer for consumer, slots in self.slots.items() if slots > 0} if self.free > 0 else set()
-        return sorted(begin | {consumer for consumer, reserve in self.reserve.items() if reserve > 0})
-
-    @property
-    def size(self) -> int:
-        """How many messages fit at most."""
-        return max(self.free, 0) + sum(self.reserve.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +152,19 @@ async def claim(
 ) -> tuple[list[Claimed], bool]:
     """Claim as many messages of these types as there is ``room`` for, until the given moment.
 
-    Takes the highest priority first, then the oldest; of each (consumer, ordering key) only the first unfinished. Counts an
-    attempt for each. The second value tells whether there may be more to claim now.
+    Takes the highest priority first, then of the consumer with the fewest at work, then the oldest; of each (consumer, ordering
+    key) only the first unfinished. Counts an attempt for each. The second value tells whether there may be more to claim now.
     """
-    found = (await work.execute(_candidates, {"consumers": room.consumers, "types": sorted(types), "batch": room.size})).all()
-    chosen = _within(room, found)
+    consumers, found, more = set(room.consumers), list[sa.Row[Any]](), False
+    while consumers:  # a flood fills the first batch; those who are not in it are looked for behind it
+        batch = {"consumers": sorted(consumers), "types": sorted(types), "batch": room.size}
+        rows = (await work.execute(_candidates, batch)).all()
+        found += rows
+        if len(rows) < room.size:
+            break
+        more = True
+        consumers -= {row.consumer for row in rows}
+    chosen = share_out(room, found)
     if work.connection.dialect.name == "postgresql":
         chosen = await _lock_keys(work.connection, schema, chosen)
     if not chosen:
@@ -203,28 +187,7 @@ async def claim(
         for row in chosen
         if row.position in taken
     ]
-    return claimed, len(found) == room.size
-
-
-def _within(room: Room, found: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
-    """The candidates that fit: no more of a consumer than it has room for, one of each ordering key."""
-    free, slots, reserve = room.free, dict(room.slots), dict(room.reserve)
-    keys: set[tuple[str, str]] = set()
-    chosen = []
-    for row in found:
-        if row.ordering_key is not None and (row.consumer, row.ordering_key) in keys:
-            continue
-        if free > 0 and slots.get(row.consumer, 0) > 0:
-            free -= 1
-            slots[row.consumer] -= 1
-        elif row.attempts == 0 and reserve.get(row.consumer, 0) > 0:
-            reserve[row.consumer] -= 1
-        else:
-            continue
-        if row.ordering_key is not None:
-            keys.add((row.consumer, row.ordering_key))
-        chosen.append(row)
-    return chosen
+    return claimed, more
 
 
 async def _lock_keys(connection: AsyncConnection, schema: str, chosen: list[sa.Row[Any]]) -> list[sa.Row[Any]]:
