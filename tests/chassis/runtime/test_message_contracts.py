@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -27,6 +28,15 @@ class Leaf(Value):
     leaves: tuple[Leaf, ...] = ()
 
 
+class Flower(Value):
+    kind: Literal["flower"]
+    discriminator: str = ""
+
+
+class Fruit(Value):
+    kind: Literal["fruit"]
+
+
 class Grown(Event, type="trees.Grown", key="tree"):
     """A tree has grown.
 
@@ -37,6 +47,7 @@ class Grown(Event, type="trees.Grown", key="tree"):
     metres: float
     leaf: Leaf | None = None
     place: tuple[int, str] = (0, "")
+    bears: Annotated[Flower | Fruit, Field(discriminator="kind")] | None = None
 
 
 class Water(Task, type="trees.Water"):
@@ -139,6 +150,25 @@ def test_the_data_are_described_in_the_words_of_draft_7() -> None:
     grown = found["components"]["schemas"]["Grown"]["properties"]
     assert grown["place"]["items"] == [{"type": "integer"}, {"type": "string"}]
     assert grown["tree"]["format"] == "uuid"
+    assert [sorted(each) for each in grown["bears"]["anyOf"]] == [["oneOf"], ["type"]]
+    assert "discriminator" in found["components"]["schemas"]["Flower"]["properties"]
+
+
+def test_objects_have_the_members_that_the_specification_knows() -> None:
+    """By hand from the JSON Schema of AsyncAPI 3.0.0, which admits no others but extensions (``x-…``)."""
+    found = document(TREES, GARDEN)
+
+    def members(part: dict[str, Any]) -> set[str]:
+        return {name for name in part if not name.startswith("x-")}
+
+    assert members(found) == {"asyncapi", "info", "defaultContentType", "channels", "operations", "components"}
+    assert members(found["components"]) == {"messages", "schemas", "correlationIds"}
+    for operation in found["operations"].values():
+        assert members(operation) == {"action", "title", "channel", "messages", "tags"}
+    for message in found["components"]["messages"].values():
+        assert members(message) <= {"name", "title", "summary", "description", "contentType", "correlationId", "payload"}
+    for name in [*found["components"]["messages"], *found["components"]["schemas"]]:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
 
 
 def test_the_envelope_is_as_described() -> None:
@@ -295,6 +325,7 @@ def test_another_ordering_key_is_told() -> None:
         metres: float
         leaf: Leaf | None = None
         place: tuple[int, str] = (0, "")
+        bears: Annotated[Flower | Fruit, Field(discriminator="kind")] | None = None
 
     before, after = document(service("trees", events=(Grown,))), document(service("trees", events=(Elsewhere,)))
     assert changes_between(before, after).breaking == ("trees.Grown: its ordering key was tree and is metres",)

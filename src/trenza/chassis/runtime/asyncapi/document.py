@@ -76,7 +76,10 @@ def _schemas_of(messages: Iterable[type[Message]]) -> tuple[dict[str, Any], dict
 
 
 def _as_draft_7(schema: Any) -> Any:
-    """The same schema in the words of AsyncAPI's own, which are those of JSON Schema's draft 7: ``items`` for ``prefixItems``."""
+    """The same schema in the words of AsyncAPI's own, which are those of JSON Schema's draft 7.
+
+    That is ``items`` for ``prefixItems``, and no ``discriminator``: AsyncAPI's is of another form, and the alternatives say it.
+    """
     if isinstance(schema, list):
         return [_as_draft_7(each) for each in schema]
     if not isinstance(schema, dict):
@@ -84,6 +87,7 @@ def _as_draft_7(schema: Any) -> Any:
     return {
         ("items" if name == "prefixItems" and isinstance(part, list) else name): _as_draft_7(part)
         for name, part in schema.items()
+        if not (name == "discriminator" and "propertyName" in part)
     }
 
 
