@@ -1,6 +1,6 @@
 # Everything a developer types. `.ci/run` calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup servers run test faults conformance fuzz check format simulate bench docs migrate lock clean
+.PHONY: help setup servers run test faults conformance fuzz check format simulate bench docs release-contracts migrate lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ EXAMPLES := examples/inspections examples/site_diary
 SECONDS ?= 60
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the locked dependencies (run and test call it)
 
@@ -70,6 +70,10 @@ bench: $(STAMP) ## Run the benchmarks; each prints a table of ratios
 
 docs: $(STAMP) ## Print the generated pages of docs/ anew
 	$(BIN)/trenza settings --markdown > docs/settings.md
+	$(BIN)/trenza asyncapi > docs/asyncapi.json
+
+release-contracts: $(STAMP) ## Promise the messages as they are: what later breaks them fails
+	$(BIN)/trenza asyncapi > docs/asyncapi.released.json
 
 migrate: $(STAMP) ## Bring the databases of the data folder up to date
 	$(BIN)/trenza migrate

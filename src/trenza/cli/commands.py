@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(photos.app, name="photos")
+app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
 
@@ -115,6 +116,23 @@ def settings(
     from trenza.cli.settings_reference import print_settings
 
     print_settings(deployment=deployment, markdown=markdown)
+
+
+@app.command()
+def asyncapi(
+    deployment: DeploymentName = "monolith",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="OLD.json", help="An older one: say what breaks since; exit code 1 when something does."),
+    ] = None,
+) -> None:
+    """Print the messages of all services as an AsyncAPI document: events, tasks, schedules and who handles them."""
+    from trenza.cli import contracts
+
+    if against is None:
+        contracts.print_document(deployment=deployment)
+    elif contracts.compare(against, deployment=deployment):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``trenza tasks`` and ``trenza dead-letters``: look at and steer messages, directly in the services' databases."""
+"""``trenza messages``, ``tasks`` and ``dead-letters``: look at and steer messages, directly in the services' databases."""
 
 # ruff: noqa: PLC0415 - every command imports what it needs when it runs, so that `trenza --help` stays instant
 
@@ -11,8 +11,9 @@ import typer
 
 from trenza.cli.options import AsJson, DataDir, DeploymentName, ServiceName, Yes
 
-__all__ = ["dead_letters", "tasks"]
+__all__ = ["dead_letters", "messages", "tasks"]
 
+messages = typer.Typer(name="messages", help="See what waits, runs and fails, in all services.", no_args_is_help=True)
 tasks = typer.Typer(name="tasks", help="Look at and cancel background work.", no_args_is_help=True)
 dead_letters = typer.Typer(
     name="dead-letters", help="Messages that failed for good: inspect, redrive, discard.", no_args_is_help=True
@@ -24,6 +25,23 @@ LetterIds = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Mess
 Everything = Annotated[bool, typer.Option("--all", help="All of them (of the service, with --service).")]
 State = Annotated[str | None, typer.Option(help="Only those waiting, running, completed, failed or cancelled.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
+
+
+@messages.command("top")
+def watch_messages(
+    *,
+    service: ServiceName = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one table, with the rates of the last ten seconds.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Between two looks.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts: a line for each look.")] = False,
+    data_dir: DataDir = None,
+    deployment: DeploymentName = "monolith",
+) -> None:
+    """Watch the queues of all services, until Ctrl-C: what waits, since when, and how fast it goes."""
+    from trenza.cli import message_watching
+
+    scope = message_watching.Scope(data_dir, deployment, service)
+    message_watching.watch(scope, once=once, seconds=seconds, as_json=as_json)
 
 
 @tasks.command("list")

@@ -30,11 +30,13 @@ from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope
 from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.inbox import Inbox
+from trenza.chassis.messages.room import Room
 from trenza.chassis.messages.tables import inbox
 from trenza.chassis.testing.clock import ManualClock
 
 T = TypeVar("T")
 LEASE = timedelta(seconds=30)
+TYPES = ("test.Fact", "test.Job")
 ENDED = {"completed", "cancelled", "discarded"}
 effects = sa.Table("effects", sa.MetaData(), sa.Column("message_id", sa.Uuid))
 
@@ -167,7 +169,7 @@ class InboxMachine(RuleBasedStateMachine):
         now = self.clock.now()
         async with self.database.work() as unit:
             found, _ = await claims.claim(
-                unit, room=claims.Room(limit, {"work": 4, "react": 4}), until=now + LEASE, schema="test"
+                unit, room=Room(limit, {"work": 4, "react": 4}), types=TYPES, until=now + LEASE, schema="test"
             )
         return found
 

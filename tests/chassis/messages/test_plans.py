@@ -9,18 +9,28 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from trenza.chassis.contract import Task
 from trenza.chassis.data import Database, UnitOfWork
 from trenza.chassis.data.migrations import upgrade
 from trenza.chassis.messages import claims
+from trenza.chassis.messages.definitions import Delivery, handles
+from trenza.chassis.messages.handlers import Handlers
+from trenza.chassis.messages.maintenance import Maintenance
 from trenza.chassis.messages.outbox import Outbox
+from trenza.chassis.messages.overview import Overview
+from trenza.chassis.messages.room import Room
 from trenza.chassis.testing.clock import ManualClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class Render(Task, type="test.Render"):
+    number: int = 0
+
+
 async def claim(work: UnitOfWork) -> object:
-    room = claims.Room(8, {"render": 4, "react": 4})
-    return await claims.claim(work, room=room, until=NOW + timedelta(seconds=30), schema="test")
+    room = Room(8, {"render": 4, "react": 4})
+    return await claims.claim(work, room=room, types=["test.Render"], until=NOW + timedelta(seconds=30), schema="test")
 
 
 async def settle(work: UnitOfWork) -> object:
@@ -28,7 +38,7 @@ async def settle(work: UnitOfWork) -> object:
 
 
 async def look(work: UnitOfWork) -> object:
-    return await claims.look(work.connection, ["render", "react"])
+    return await claims.look(work.connection, ["render", "react"], ["test.Render"])
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,33 @@ async def test_sqlite_uses_the_partial_indexes(
     assert indexes <= {word for step in steps for word in step.split()}
     assert not [step for step in steps if step.startswith(("SCAN inbox", "SCAN held")) and "USING" not in step], steps
     assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+async def test_a_glance_reads_nothing_that_ended_long_ago(sqlite_url: str) -> None:
+    database = Database(sqlite_url, schema="test")
+    await upgrade(database, None)
+    recorded = record(database)
+    await Overview(database, Handlers(())).look(after=NOW, until=NOW + timedelta(seconds=1))
+    steps = [step for entry in recorded if entry[0].startswith("SELECT") for step in await plan(database, *entry)]
+    await database.close()
+    indexes = {"inbox_waiting", "inbox_delayed", "inbox_running", "inbox_failed", "inbox_ended", "outbox_waiting", "outbox_sent"}
+    assert indexes <= {word for step in steps for word in step.split()}
+    assert not [step for step in steps if step.startswith("SCAN") and "INDEX" not in step and "box" in step], steps
+
+
+async def test_orphans_are_found_by_their_indexes(sqlite_url: str) -> None:
+    @handles(Render)
+    async def render(_: Any, _order: Render, _delivery: Delivery) -> None: ...
+
+    database = Database(sqlite_url, schema="test")
+    await upgrade(database, None)
+    recorded = record(database)
+    await Maintenance(database, "test", Handlers((render,)), ManualClock(), lambda: None).settle_orphans()
+    (select,) = [entry for entry in recorded if entry[0].startswith("SELECT")]
+    steps = await plan(database, *select)
+    await database.close()
+    assert {"inbox_waiting", "inbox_failed"} <= {word for step in steps for word in step.split()}
+    assert not [step for step in steps if step.startswith("SCAN inbox") and "INDEX" not in step], steps
 
 
 async def test_the_relay_reads_its_index(sqlite_url: str) -> None:
@@ -87,3 +124,14 @@ async def explained(database: Database, question: Callable[[UnitOfWork], Awaitab
         await question(work)
     asked = [entry for entry in recorded if entry[0].startswith(("SELECT", "UPDATE"))]
     return [await plan(database, *entry) for entry in asked]
+
+
+async def test_postgresql_sweeps_the_queues_early(postgres_url: str) -> None:
+    """With its defaults it would wait until a fifth of all that is remembered is dead."""
+    database = Database(postgres_url, schema="test")
+    await upgrade(database, None)
+    async with database.read() as connection:
+        question = "SELECT relname, reloptions FROM pg_class WHERE relname IN ('inbox', 'outbox') AND relkind = 'r'"
+        found = {name: options for name, options in await connection.execute(sa.text(question))}  # noqa: C416 - rows, not tuples
+    await database.close()
+    assert all("autovacuum_vacuum_scale_factor=0.01" in found[table] for table in ("inbox", "outbox"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,12 +21,19 @@ _OPERATORS = requires("platform:viewer")
 _OBJECT = {"type": "object", "additionalProperties": True}
 
 
-def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
+async def _no_messages() -> dict[str, Any]:
+    return {}
+
+
+def operations_router(
+    health: Health, settings: PlatformSettings, *, messages: Callable[[], Awaitable[Mapping[str, Any]]] = _no_messages
+) -> APIRouter:
     """``/health/live``, ``/health/ready``, ``/health``, ``/health/status`` and, unless switched off, ``/metrics``.
 
     ``live`` is 200 as long as the process answers. ``ready`` is 200 when work can be accepted and 503 otherwise, while draining
-    too. ``/health`` adds the state of every check (503 only when a required one fails), ``/health/status`` the reasons, which are
-    for operators. ``/metrics`` is theirs as well in production, as it tells the traffic of every route.
+    too. ``/health`` adds the state of every check (503 only when a required one fails), ``/health/status`` the reasons and how
+    the ``messages`` of each service stand, which are for operators. ``/metrics`` is theirs as well in production, as it tells the
+    traffic of every route.
     """
     router = APIRouter(tags=["operations"])
 
@@ -50,10 +58,10 @@ def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
     _probe(router, "/health/ready", ready, "Whether work can be accepted", may_be_503=True)
     _probe(router, "/health", summary, "The state of every check", may_be_503=True)
 
-    @router.get("/health/status", dependencies=[_OPERATORS], summary="The checks, with reasons and durations")
+    @router.get("/health/status", dependencies=[_OPERATORS], summary="The checks with reasons and durations, and the messages")
     async def status(response: Response) -> dict[str, Any]:
-        """Tell all that is known, with the reasons and how long each check took."""
-        report = await health.report()
+        """Tell all that is known: the reasons, how long each check took, and what waits in each service."""
+        report, queues = await asyncio.gather(health.report(), messages())
         _never_stored(response)
         return {
             "status": report.status,
@@ -70,6 +78,7 @@ def operations_router(health: Health, settings: PlatformSettings) -> APIRouter:
                 }
                 for check in report.checks
             ],
+            "messages": queues,
         }
 
     if settings.prometheus_enabled:

@@ -3,6 +3,7 @@
 from trenza.chassis.messages.board import TaskPage, TaskState
 from trenza.chassis.messages.dead_letters import DeadLetter, DeadLetterPage, DeadLetters
 from trenza.chassis.messages.definitions import LeaseLost
+from trenza.chassis.messages.overview import MessagesOverview, QueueState
 from trenza.chassis.messages.service_messages import Messages
 from trenza.chassis.messages.transports.local import LocalTransport
 from trenza.chassis.messages.transports.opening import open_transport
@@ -14,6 +15,8 @@ __all__ = [
     "LeaseLost",
     "LocalTransport",
     "Messages",
+    "MessagesOverview",
+    "QueueState",
     "TaskPage",
     "TaskState",
     "open_transport",

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
+from trenza.chassis.messages.room import Room, share_out
 from trenza.chassis.messages.statements import among, are_held, held_as_text, numbers_as_text
 from trenza.chassis.messages.tables import CANCELLED, DELAYED, RUNNING, WAITING, in_state, inbox, leases
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from trenza.chassis.data import UnitOfWork
 
-__all__ = ["Claimed", "Outlook", "Room", "cancelled", "claim", "end_leases", "extend", "look", "settle"]
+__all__ = ["Claimed", "Outlook", "cancelled", "claim", "end_leases", "extend", "look", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,6 @@ class Claimed:
     attempt: int
     envelope: str
     token: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How many messages a worker wants: those that can begin at once, and those that it may hold in reserve.
-
-    ``slots`` and ``reserve`` are by consumer; of the former it takes ``free`` at most over all consumers. What was attempted
-    before is never held in reserve: were the process to die once more, an attempt would be counted that did not begin.
-    """
-
-    free: int
-    slots: Mapping[str, int]
-    reserve: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def consumers(self) -> list[str]:
-        """Those whose messages are wanted."""
-        begin = {consumer for consumer, slots in self.slots.items() if slots > 0} if self.free > 0 else set()
-        return sorted(begin | {consumer for consumer, reserve in self.reserve.items() if reserve > 0})
-
-    @property
-    def size(self) -> int:
-        """How many messages fit at most."""
-        return max(self.free, 0) + sum(self.reserve.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +65,10 @@ _key_is_free = sa.or_(
         ~sa.exists().where(_same_key, in_state(_held.c.state, RUNNING)),
     ),
 )
+# The types as well: a newer process may have addressed messages to a consumer that does not know them here. They wait for it.
+_wanted = sa.and_(
+    inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)), inbox.c.type.in_(sa.bindparam("types", expanding=True))
+)
 _candidates = (
     sa.select(
         inbox.c.position,
@@ -100,7 +80,7 @@ _candidates = (
         inbox.c.attempts,
         inbox.c.envelope,
     )
-    .where(in_state(inbox.c.state, WAITING), inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)), _key_is_free)
+    .where(in_state(inbox.c.state, WAITING), _wanted, _key_is_free)
     .order_by(inbox.c.priority.desc(), inbox.c.position)
     .limit(sa.bindparam("batch"))
     .with_for_update(skip_locked=True, of=inbox)  # SQLite has no such clause and needs none: BEGIN IMMEDIATE
@@ -161,22 +141,30 @@ _asked_to_stop = sa.select(inbox.c.message_id).where(
     are_held(inbox.c.position, inbox.c.lease_token, "held"), in_state(inbox.c.state, RUNNING), _cancelled
 )
 _outlook = sa.select(
-    sa.exists()
-    .where(in_state(inbox.c.state, WAITING), inbox.c.consumer.in_(sa.bindparam("consumers", expanding=True)))
-    .label("waiting"),
+    sa.exists().where(in_state(inbox.c.state, WAITING), _wanted).label("waiting"),
     sa.select(sa.func.min(inbox.c.due_at)).where(in_state(inbox.c.state, DELAYED)).scalar_subquery().label("next_due"),
     sa.select(sa.func.min(inbox.c.lease_until)).where(in_state(inbox.c.state, RUNNING)).scalar_subquery().label("next_expiry"),
 )
 
 
-async def claim(work: UnitOfWork, *, room: Room, until: datetime, schema: str) -> tuple[list[Claimed], bool]:
-    """Claim as many messages as there is ``room`` for, until the given moment.
+async def claim(
+    work: UnitOfWork, *, room: Room, types: Collection[str], until: datetime, schema: str
+) -> tuple[list[Claimed], bool]:
+    """Claim as many messages of these types as there is ``room`` for, until the given moment.
 
-    Takes the highest priority first, then the oldest; of each (consumer, ordering key) only the first unfinished. Counts an
-    attempt for each. The second value tells whether there may be more to claim now.
+    Takes the highest priority first, then of the consumer with the fewest at work, then the oldest; of each (consumer, ordering
+    key) only the first unfinished. Counts an attempt for each. The second value tells whether there may be more to claim now.
     """
-    found = (await work.execute(_candidates, {"consumers": room.consumers, "batch": room.size})).all()
-    chosen = _within(room, found)
+    consumers, found, more = set(room.consumers), list[sa.Row[Any]](), False
+    while consumers:  # a flood fills the first batch; those who are not in it are looked for behind it
+        batch = {"consumers": sorted(consumers), "types": sorted(types), "batch": room.size}
+        rows = (await work.execute(_candidates, batch)).all()
+        found += rows
+        if len(rows) < room.size:
+            break
+        more = True
+        consumers -= {row.consumer for row in rows}
+    chosen = share_out(room, found)
     if work.connection.dialect.name == "postgresql":
         chosen = await _lock_keys(work.connection, schema, chosen)
     if not chosen:
@@ -199,28 +187,7 @@ async def claim(work: UnitOfWork, *, room: Room, until: datetime, schema: str) -
         for row in chosen
         if row.position in taken
     ]
-    return claimed, len(found) == room.size
-
-
-def _within(room: Room, found: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
-    """The candidates that fit: no more of a consumer than it has room for, one of each ordering key."""
-    free, slots, reserve = room.free, dict(room.slots), dict(room.reserve)
-    keys: set[tuple[str, str]] = set()
-    chosen = []
-    for row in found:
-        if row.ordering_key is not None and (row.consumer, row.ordering_key) in keys:
-            continue
-        if free > 0 and slots.get(row.consumer, 0) > 0:
-            free -= 1
-            slots[row.consumer] -= 1
-        elif row.attempts == 0 and reserve.get(row.consumer, 0) > 0:
-            reserve[row.consumer] -= 1
-        else:
-            continue
-        if row.ordering_key is not None:
-            keys.add((row.consumer, row.ordering_key))
-        chosen.append(row)
-    return chosen
+    return claimed, more
 
 
 async def _lock_keys(connection: AsyncConnection, schema: str, chosen: list[sa.Row[Any]]) -> list[sa.Row[Any]]:
@@ -259,9 +226,9 @@ async def end_leases(work: UnitOfWork, now: datetime) -> None:
     await work.execute(sa.update(leases).values(token=None, until=None))
 
 
-async def look(connection: AsyncConnection, consumers: Collection[str]) -> Outlook:
+async def look(connection: AsyncConnection, consumers: Collection[str], types: Collection[str]) -> Outlook:
     """See what there will be to do."""
-    row = (await connection.execute(_outlook, {"consumers": sorted(consumers)})).one()
+    row = (await connection.execute(_outlook, {"consumers": sorted(consumers), "types": sorted(types)})).one()
     return Outlook(waiting=bool(row.waiting), next_due=row.next_due, next_expiry=row.next_expiry)
 
 

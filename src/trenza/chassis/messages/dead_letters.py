@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trenza.chassis.clock import Clock
     from trenza.chassis.data import Database, UnitOfWork
 
-__all__ = ["DeadLetter", "DeadLetterPage", "DeadLetters"]
+__all__ = ["DeadLetter", "DeadLetterPage", "DeadLetters", "redrive"]
 
 _LARGEST_PAGE = 200
 _is_dead = in_state(inbox.c.state, FAILED)
@@ -81,11 +81,8 @@ class DeadLetters:
 
         Returns how many. One whose unique key an unfinished task has taken meanwhile stays where it is.
         """
-        now = self._clock.now()
-        redriven = 0
         async with self._database.work() as work:
-            for position in await self._positions(work, ids, type):
-                redriven += (await work.execute(_redrive, {"at": now, "which": position})).rowcount
+            redriven = await redrive(work, await self._positions(work, ids, type), self._clock.now())
             if redriven:
                 await tell(work, self._database.schema, WORK_NOTICE)
             reached(Failpoint.LETTERS_REDRIVING)
@@ -137,6 +134,14 @@ _redrive = (
         reason=None,
     )
 )
+
+
+async def redrive(work: UnitOfWork, positions: Sequence[int], now: datetime) -> int:
+    """Let the dead letters in these rows be handled again; returns how many. See `DeadLetters.redrive`."""
+    redriven = 0
+    for position in positions:
+        redriven += (await work.execute(_redrive, {"at": now, "which": position})).rowcount
+    return redriven
 
 
 def _of_type(type_: str | None) -> tuple[sa.ColumnElement[bool], ...]:

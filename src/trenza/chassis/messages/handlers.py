@@ -47,6 +47,11 @@ class Handlers:
         return frozenset(type_ for type_, handlers in self._by_type.items() if handlers)
 
     @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Every consumer with each type that it takes."""
+        return frozenset((consumer, type_) for consumer, family in self._by_consumer.items() for type_ in family)
+
+    @property
     def event_types(self) -> frozenset[str]:
         """The types that arrive from a transport: tasks never leave their service."""
         return frozenset(type_ for type_ in self.types if not issubclass(self._by_type[type_][0].message, Task))

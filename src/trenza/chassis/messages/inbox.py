@@ -14,6 +14,7 @@ from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope, Unreadable
 from trenza.chassis.messages.handlers import NOBODY
+from trenza.chassis.messages.metrics import RECEIVED
 from trenza.chassis.messages.statements import insert_or_ignore
 from trenza.chassis.messages.tables import DELAYED, FAILED, RUNNING, WAITING, in_state, inbox
 
@@ -60,6 +61,7 @@ class Inbox:
             async with self._database.work() as work:
                 await work.connection.execute(insert_or_ignore(work.connection, inbox), rows)
         reached(Failpoint.INBOX_STORED)
+        RECEIVED.labels(self._service).inc(len(bodies))
 
     def _rows(self, body: str | bytes) -> list[dict[str, Any]]:
         now = self._clock.now()

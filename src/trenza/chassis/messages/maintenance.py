@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
 from trenza.chassis.failpoints import Failpoint, reached
+from trenza.chassis.messages.dead_letters import redrive
 from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.handlers import NOBODY
 from trenza.chassis.messages.loops import Loop
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trenza.chassis.clock import Clock
-    from trenza.chassis.data import Database, UnitOfWork
+    from trenza.chassis.data import Database
     from trenza.chassis.messages.handlers import Handlers
 
 __all__ = ["DEDUPLICATION_WINDOW", "ORPHAN_GRACE", "OUTBOX_RETENTION", "Maintenance"]
@@ -50,6 +51,19 @@ _PURGE_EVERY = 20
 _BOXED = {"waiting": WAITING, "delayed": DELAYED, "running": RUNNING, "failed": FAILED}
 
 logger = get_logger(__name__)
+
+
+class _Orphans(NamedTuple):
+    """Conditions of messages without a handler; one for each state, for that is how the partial indexes serve them."""
+
+    waiting: sa.ColumnElement[bool]
+    """Wait for an address, which this release has."""
+    refused: sa.ColumnElement[bool]
+    """The same, of which an older process has made dead letters."""
+    revivable: sa.ColumnElement[bool]
+    """Dead letters for want of a handler which this release has."""
+    lost: sa.ColumnElement[bool]
+    """Wait for a handler which this release does not have."""
 
 
 class Maintenance:
@@ -81,50 +95,77 @@ class Maintenance:
         return _INTERVAL_SECONDS
 
     async def settle_orphans(self) -> None:
-        """Give messages that nobody took to the handlers that this release has; those that find none become dead letters."""
-        now = self._clock.now()
-        known = [*self._handlers.concurrency]
-        orphaned = sa.and_(in_state(inbox.c.state, WAITING), inbox.c.consumer.not_in(known))
-        async with self._database.read() as connection:
-            if not await connection.scalar(sa.select(sa.exists().where(orphaned))):
-                return
-        async with self._database.work() as work:
-            adopted = await self._adopt(work)
-            lost = await work.execute(
-                sa.update(inbox)
-                .where(orphaned, inbox.c.due_at <= now - ORPHAN_GRACE)
-                .values(
-                    state=FAILED, finished_at=now, reason=Reason.NO_HANDLER.value, error="no handler is declared", holds_key=False
-                )
-            )
-            reached(Failpoint.MAINTENANCE_ADOPTING)
-        if adopted:
-            self._adopted()
-        if lost.rowcount:
-            logger.error("dead letters", service=self._service, count=lost.rowcount, reason=Reason.NO_HANDLER.value)
+        """Give messages that nobody took to the handlers that this release has; those that find none become dead letters.
 
-    async def _adopt(self, work: UnitOfWork) -> bool:
-        """Address the messages that came before their handlers; a copy for each further consumer."""
-        unaddressed = (
-            sa.select(inbox)
-            .where(in_state(inbox.c.state, WAITING), inbox.c.consumer == NOBODY, inbox.c.type.in_(self._handlers.types))
-            .order_by(inbox.c.position)
-            .limit(_PURGE_BATCH)
-            .with_for_update(skip_locked=True)
+        That includes such dead letters themselves: an older process may have made them of what this release handles.
+        """
+        orphans = self._orphans()
+        async with self._database.read() as connection:
+            if not await connection.scalar(sa.select(sa.or_(*(sa.exists().where(each) for each in orphans)))):
+                return
+        for unaddressed in (orphans.waiting, orphans.refused):
+            while await self._adopt(unaddressed):
+                self._adopted()
+        if await self._revive(orphans.revivable):
+            self._adopted()
+        await self._give_up(orphans.lost)
+
+    def _orphans(self) -> _Orphans:
+        unaddressed = sa.and_(inbox.c.consumer == NOBODY, inbox.c.type.in_(self._handlers.types))
+        handled = sa.tuple_(inbox.c.consumer, inbox.c.type).in_(sorted(self._handlers.pairs))
+        waiting = in_state(inbox.c.state, WAITING)
+        refused = sa.and_(in_state(inbox.c.state, FAILED), inbox.c.reason == Reason.NO_HANDLER.value)
+        return _Orphans(
+            waiting=sa.and_(waiting, unaddressed),
+            refused=sa.and_(refused, unaddressed),
+            revivable=sa.and_(refused, handled),
+            lost=sa.and_(waiting, ~handled, ~unaddressed),
         )
-        rows = (await work.execute(unaddressed)).mappings().all()
-        for row in rows:
-            copies = [
-                {
-                    **{name: value for name, value in row.items() if name != "position"},
-                    "consumer": handler.consumer,
-                    "holds_key": True,
-                }
-                for handler in self._handlers.of_type(row["type"])
-            ]
-            await work.execute(sa.delete(inbox).where(inbox.c.position == row["position"]))
-            await work.execute(insert_or_ignore(work.connection, inbox), copies)
+
+    async def _adopt(self, orphaned: sa.ColumnElement[bool]) -> bool:
+        """Address messages that came before their handlers; a copy for each further consumer. Returns whether there were any."""
+        now = self._clock.now()
+        unaddressed = (
+            sa.select(inbox).where(orphaned).order_by(inbox.c.position).limit(_PURGE_BATCH).with_for_update(skip_locked=True)
+        )
+        # As if they came now: an older process, to which the consumer is a stranger, gives it all of the grace.
+        fresh = {"holds_key": True, "state": WAITING, "due_at": now, "finished_at": None, "reason": None, "error": None}
+        async with self._database.work() as work:
+            rows = (await work.execute(unaddressed)).mappings().all()
+            for row in rows:
+                copies = [
+                    {**{name: value for name, value in row.items() if name != "position"}, **fresh, "consumer": handler.consumer}
+                    for handler in self._handlers.of_type(row["type"])
+                ]
+                await work.execute(sa.delete(inbox).where(inbox.c.position == row["position"]))
+                await work.execute(insert_or_ignore(work.connection, inbox), copies)
+            reached(Failpoint.MAINTENANCE_ADOPTING)
         return bool(rows)
+
+    async def _revive(self, orphaned: sa.ColumnElement[bool]) -> int:
+        """Let dead letters be handled that were made for want of the handler which this release has."""
+        oldest = sa.select(inbox.c.position).where(orphaned).order_by(inbox.c.position).limit(_PURGE_BATCH)
+        async with self._database.work() as work:
+            positions = (await work.execute(oldest)).scalars().all()
+            revived = await redrive(work, positions, self._clock.now())
+        if revived:
+            logger.info("dead letters go on", service=self._service, count=revived, reason="their handler is there")
+        return revived
+
+    async def _give_up(self, orphaned: sa.ColumnElement[bool]) -> None:
+        """Make dead letters of what has waited for a handler long enough."""
+        now = self._clock.now()
+        statement = (
+            sa.update(inbox)
+            .where(orphaned, inbox.c.due_at <= now - ORPHAN_GRACE)
+            .values(
+                state=FAILED, finished_at=now, reason=Reason.NO_HANDLER.value, error="no handler is declared", holds_key=False
+            )
+        )
+        async with self._database.work() as work:
+            lost = (await work.execute(statement)).rowcount
+        if lost:
+            logger.error("dead letters", service=self._service, count=lost, reason=Reason.NO_HANDLER.value)
 
     async def purge(self) -> int:
         """Delete what is past its retention, a little at a time so that nobody waits long. Returns the number of rows."""

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from trenza.chassis.telemetry.metrics import registry
 
-__all__ = ["DEPTH", "HANDLED", "HANDLING_SECONDS", "OLDEST_SECONDS", "RELAYED"]
+__all__ = ["DEPTH", "HANDLED", "HANDLING_SECONDS", "OLDEST_SECONDS", "RECEIVED", "RELAYED"]
 
 HANDLED = Counter(
     "messages_handled_total",
@@ -23,6 +23,12 @@ HANDLING_SECONDS = Histogram(
 )
 RELAYED = Counter(
     "messages_relayed_total", "Messages that the transport took over from the outbox", ("service",), registry=registry()
+)
+RECEIVED = Counter(
+    "messages_received_total",
+    "Messages that the transport delivered and the inbox stored or, where it had them, ignored",
+    ("service",),
+    registry=registry(),
 )
 DEPTH = Gauge(
     "messages_depth", "Messages that have not ended, by box and state", ("service", "box", "state"), registry=registry()

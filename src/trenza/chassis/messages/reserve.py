@@ -22,6 +22,8 @@ _LARGEST = 100
 _STALE_SECONDS = 1.0
 """Who has waited longer is given back: the handlers have become slow, and another worker may have room."""
 _SHORTEST_SECONDS = 1e-4
+_SHARED_SECONDS = 0.5
+"""How long slots are filled from the reserve alone. Then it is used up, so that a claim finds a free slot for others."""
 _FORGETTING = 0.2
 """How much one quick handler shortens the time that is expected of the next; a slow one lengthens it at once."""
 
@@ -31,6 +33,7 @@ class _Waiting:
 
     def __init__(self, attempt: Attempt, until: datetime) -> None:
         self.attempt = attempt
+        self.consumer = attempt.claimed.consumer
         self.until = until
         self.since = asyncio.get_running_loop().time()
         self.rank = (-attempt.claimed.priority, attempt.claimed.position)
@@ -47,6 +50,9 @@ class Reserve:
         self._concurrency = concurrency
         self._waiting: defaultdict[str, list[_Waiting]] = defaultdict(list)
         self._expected: dict[str, float] = {}
+        self._began: dict[str, int] = {}
+        self._beginnings = 0
+        self._shared = float("-inf")
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -65,7 +71,11 @@ class Reserve:
         messages wait for the record that they are handled. A consumer of which nothing is known yet gets no reserve, and so does
         one whose handlers are slow, or find all slots taken by others.
         """
-        running, wanted = sum(busy.values()), {}
+        running, now, wanted = sum(busy.values()), asyncio.get_running_loop().time(), {}
+        if running < self._concurrency:
+            self._shared = now
+        elif now - self._shared > _SHARED_SECONDS:
+            return {}
         for consumer, expected in self._expected.items():
             seconds = max(expected, oldest.get(consumer, 0.0))
             slots = min(self._limits[consumer], self._concurrency - (running - busy.get(consumer, 0)))
@@ -80,10 +90,12 @@ class Reserve:
         heappush(self._waiting[attempt.claimed.consumer], _Waiting(attempt, until))
 
     def take(self, busy: Mapping[str, int], now: datetime) -> Attempt | None:
-        """The next message that may begin: of the highest priority, then the oldest. None when there is none.
+        """The next message that may begin: of the highest priority, then of the consumer with the smallest share (see `Room`).
 
+        None when there is none.
         One whose lease has run out is dropped: somebody else may have it.
         """
+        shares = self.shares(busy)
         while True:
             heads = [
                 waiting
@@ -92,9 +104,16 @@ class Reserve:
             ]
             if not heads:
                 return None
-            first = heappop(min(heads))
+            fairest = min(heads, key=lambda head: (head[0].rank[0], *shares[head[0].consumer], head[0].rank[1]))
+            first = heappop(fairest)
             if first.until > now:
+                self._beginnings += 1
+                self._began[first.consumer] = self._beginnings
                 return first.attempt
+
+    def shares(self, busy: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """How many messages of each consumer run, and the number of the beginning of its latest one."""
+        return {consumer: (busy.get(consumer, 0), self._began.get(consumer, 0)) for consumer in self._limits}
 
     def held(self) -> list[Attempt]:
         """All messages in reserve."""

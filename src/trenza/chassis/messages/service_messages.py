@@ -17,6 +17,7 @@ from trenza.chassis.messages.inbox import Inbox
 from trenza.chassis.messages.maintenance import Maintenance
 from trenza.chassis.messages.news import EVENTS_NOTICE, WORK_NOTICE, News
 from trenza.chassis.messages.outbox import Outbox
+from trenza.chassis.messages.overview import Overview
 from trenza.chassis.messages.relay import Relay
 from trenza.chassis.messages.schedules import Scheduler
 from trenza.chassis.messages.transports.local import LocalTransport
@@ -64,6 +65,7 @@ class Messages:
         self._handlers = Handlers(handlers)
         for schedule in schedules:
             self._handlers.of_task(schedule.task.message_type)  # LookupError now rather than at the first fire time
+        self.overview = Overview(database, self._handlers)
         self._database = database
         self._clock = clock
         self._inbox = Inbox(database, service_name, self._handlers, clock)

@@ -116,7 +116,8 @@ def _index(name: str, *columns: Any, where: str, unique: bool = False) -> None:
 
 _index("outbox_waiting", outbox.c.position, where="state = 'waiting'")
 _index("outbox_sent", outbox.c.sent_at, where="state = 'sent'")
-_index("inbox_waiting", inbox.c.priority.desc(), inbox.c.position, where="state = 'waiting'")
+# With what is asked of each row: whoever looks behind a flood of others need not read its rows.
+_index("inbox_waiting", inbox.c.priority.desc(), inbox.c.position, inbox.c.consumer, inbox.c.type, where="state = 'waiting'")
 _index("inbox_delayed", inbox.c.due_at, where="state = 'delayed'")
 _index("inbox_running", inbox.c.consumer, inbox.c.ordering_key, where="state = 'running'")
 _index("inbox_failed", inbox.c.position, where="state = 'failed'")

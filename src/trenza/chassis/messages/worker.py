@@ -14,6 +14,7 @@ from trenza.chassis.messages import claims, endings
 from trenza.chassis.messages.attempts import Attempt, Attempts, Outcome
 from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
 from trenza.chassis.messages.reserve import Reserve
+from trenza.chassis.messages.room import Room
 from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -159,18 +160,16 @@ class Worker:
             return 0.0
         return max(pause, _SHORTEST_PAUSE_SECONDS)
 
-    def _room(self) -> claims.Room:
+    def _room(self) -> Room:
         """How many messages could begin now, or be held in reserve."""
         now = asyncio.get_running_loop().time()
-        busy: Counter[str] = Counter()
-        oldest: dict[str, float] = {}
-        for attempt, since in self._handling.items():  # in the order of their beginning
-            busy[attempt.claimed.consumer] += 1
-            oldest.setdefault(attempt.claimed.consumer, now - since)
-        return claims.Room(
+        busy = Counter(attempt.claimed.consumer for attempt in self._handling)
+        oldest = {each.claimed.consumer: now - since for each, since in reversed(self._handling.items())}  # the first stays
+        return Room(
             free=self._concurrency - len(self._handling),
             slots={consumer: limit - busy[consumer] for consumer, limit in self._limits.items()},
             reserve=self._reserve.wanted(busy, oldest, ending=len(self._running) - len(self._handling)),
+            shares=self._reserve.shares(busy),
         )
 
     async def _claim(self, *, due: bool) -> bool:
@@ -188,7 +187,9 @@ class Worker:
                 own = {token for _, token in self._running} | {attempt.claimed.token for attempt in self._reserve.held()}
                 promoted, recovered = await claims.settle(work, now, own)
                 reached(Failpoint.WORKER_RECOVERED)
-            found, more = await claims.claim(work, room=room, until=until, schema=self._database.schema)
+            found, more = await claims.claim(
+                work, room=room, types=self._handlers.types, until=until, schema=self._database.schema
+            )
             reached(Failpoint.WORKER_CLAIMING)
         reached(Failpoint.WORKER_CLAIMED)
         for message_id in recovered:  # most go on; one whose cancellation was asked for has ended
@@ -201,7 +202,7 @@ class Worker:
     async def _look(self) -> claims.Outlook:
         self._looked = asyncio.get_running_loop().time()
         async with self._database.read() as connection:
-            return await claims.look(connection, self._limits)
+            return await claims.look(connection, self._limits, self._handlers.types)
 
     def _fill(self) -> None:
         """Begin what waits in reserve, as far as there is room."""
@@ -236,8 +237,7 @@ class Worker:
         del self._running[claimed.position, claimed.token]
         self._handled(attempt)
         self._ended(claimed.message_id)
-        done = not task.cancelled() and task.result() == "completed"
-        if not done or claimed.ordering_key is not None:  # there is another attempt, or the next of its key
+        if claimed.ordering_key is not None or task.cancelled() or task.result() != "completed":  # its next, or another attempt
             self._claiming.ring()
 
     async def _give_back(self, attempts: list[Attempt]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -20,7 +21,7 @@ from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.runtime.deployment import Deployment, load_services
-from trenza.chassis.runtime.health import health_of
+from trenza.chassis.runtime.health import health_of, messages_of
 from trenza.chassis.runtime.reference import reference_router
 from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.runtime.wiring import WiringError, wiring_problems
@@ -70,7 +71,7 @@ def assemble(
     mounts = tuple(assembly.mounts.values())
     pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
     install_middleware(app, settings, document_paths=pages)
-    app.include_router(operations_router(health_of(assembly), settings))
+    app.include_router(operations_router(health_of(assembly), settings, messages=partial(messages_of, assembly)))
     app.include_router(blob_router(assembly.blobs))
     app.include_router(reference_router())
     for service in services:

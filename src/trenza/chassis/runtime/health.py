@@ -1,13 +1,21 @@
-"""Which health checks a process has: its databases, its objects, and those that its services list."""
+"""Which health checks a process has: its databases, its objects, and those that its services list; and how its messages stand."""
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from functools import partial
+from typing import Any
 
+from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.telemetry.health import Health
 
-__all__ = ["health_of"]
+__all__ = ["health_of", "messages_of"]
+
+_RATES_OF = timedelta(minutes=1)
+_LOOK_SECONDS = 2.0
 
 
 def health_of(assembly: Assembly) -> Health:
@@ -23,3 +31,29 @@ def health_of(assembly: Assembly) -> Health:
             run = partial(check.run, assembly.implementation_of(service))
             health.add(check.name, run, required=check.required)
     return health
+
+
+async def messages_of(assembly: Assembly) -> dict[str, dict[str, Any] | None]:
+    """For each service how much waits, runs and is dead, and what the last minute brought; None where its database is silent."""
+    looks = (_figures(assembly, messages) for messages in assembly.messages.values())
+    return dict(zip(assembly.messages, await asyncio.gather(*looks), strict=True))
+
+
+async def _figures(assembly: Assembly, messages: Messages) -> dict[str, Any] | None:
+    now = assembly.clock.now()
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            found = await messages.overview.look(after=now - _RATES_OF, until=now)
+    except (DatabaseUnavailable, TimeoutError):
+        return None
+    ages = [queue.oldest_seconds for queue in found.queues if queue.oldest_seconds is not None]
+    return {
+        "waiting": sum(queue.waiting for queue in found.queues),
+        "delayed": sum(queue.delayed for queue in found.queues),
+        "running": sum(queue.running for queue in found.queues),
+        "dead": sum(queue.dead for queue in found.queues),
+        "oldest_seconds": max(ages, default=None),
+        "handled_per_minute": round(sum(queue.handled_per_second for queue in found.queues) * found.seconds),
+        "outbox_waiting": found.outbox_waiting,
+        "outbox_oldest_seconds": found.outbox_oldest_seconds,
+    }
