@@ -143,8 +143,8 @@ async def make_bakery(request: pytest.FixtureRequest, broker: Broker, tmp_path: 
             url: str = request.getfixturevalue("postgres_url")
             urls = dict.fromkeys(("bakery", "shop"), url)
         for service, url in urls.items():
-            made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
-            assert await made.wait() == 0
+            prepared = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
+            assert await prepared.wait() == 0
         made.append(Bakery(broker, urls, tmp_path, events))
         return made[-1]
 
