@@ -1,6 +1,6 @@
 # Everything a developer types. `.ci/run` calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults fuzz check format simulate bench docs migrate lock clean
+.PHONY: help setup run test faults conformance fuzz check format simulate bench docs migrate lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ EXAMPLES := examples/inspections examples/site_diary
 SECONDS ?= 60
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the locked dependencies (run and test call it)
 
@@ -34,6 +34,10 @@ test: $(STAMP) ## Run the tests (TEST_ARGS="-k photos" narrows them)
 
 faults: $(STAMP) ## Run the fault tests at full size (FAULTS_SEED=… replays the kills of one run)
 	FAULTS_PHOTOS=500 FAULTS_KILLS=10 FAULTS_POINTS=all $(BIN)/pytest -n 2 --dist loadgroup tests/faults $(TEST_ARGS)
+
+conformance: $(STAMP) ## Hold every transport to its promises at full size (writes docs/transports.md)
+	CONFORMANCE_EVENTS=100000 CONFORMANCE_KILLS=12 CONFORMANCE_POINTS=all CONFORMANCE_TABLE=docs/transports.md \
+	  $(BIN)/pytest -n 2 --dist loadgroup --timeout 12000 tests/conformance $(TEST_ARGS)
 
 fuzz: $(STAMP) ## Fuzz the parsers of image headers (SECONDS=600; findings go to .fuzz)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4' \

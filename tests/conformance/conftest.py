@@ -1,12 +1,15 @@
-"""Every transport over its real broker, and what the suite's run shows of each."""
+"""Every transport over its real broker, and the table of what a run of the suite shows of each."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +24,7 @@ from trenza.chassis.clock import SystemClock
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages import open_transport
 from trenza.chassis.messages.transports.base import Outgoing, Transport
-from trenza.chassis.testing.brokers import BROKERS, Broker, NotInstalled, start_broker
+from trenza.chassis.testing.brokers import BROKERS, TITLES, Broker, NotInstalled, start_broker
 
 PATIENCE = 60.0
 """Seconds within which everything has arrived, on a machine under load and after a broker's restart."""
@@ -103,6 +106,60 @@ class Wires:
     async def close(self) -> None:
         for transport in self._open:
             await transport.close()
+
+
+HEAD = """# What each transport guarantees
+
+Written by `make conformance` on {date}, from a run of `tests/conformance` with {events:,} events and {kills} kills a test, over
+real servers on loopback. No Apache Kafka and no AWS was at hand: Tansu and noida-db speak the one's protocol, ministack the
+other's.
+
+"""
+_PLACE = re.compile(r"tests/conformance/(test_[a-z_]+)\.py::(test_[a-z_0-9]+)\[([^\]]+)\]")
+
+
+class Table:
+    """Collects the outcome of each test over each broker."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._outcomes: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._reasons: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note one phase of one test."""
+        found = _PLACE.match(report.nodeid)
+        broker = next((name for name in BROKERS if found and name in found[3].split("-")), None)
+        if found is None or broker is None or (report.when != "call" and report.passed):
+            return
+        outcome = "fails" if report.failed else "yes"
+        if report.skipped:
+            assert isinstance(report.longrepr, tuple)
+            reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+            if reason not in self._reasons:
+                self._reasons.append(reason)
+            outcome = f"no ({self._reasons.index(reason) + 1})"
+        self._outcomes[found[2].removeprefix("test_").replace("_", " ")][broker].add(outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the page."""
+        brokers = [name for name in BROKERS if any(name in row for row in self._outcomes.values())]
+        events, kills = (int(os.environ.get(f"CONFORMANCE_{name}", default)) for name, default in (("EVENTS", 600), ("KILLS", 4)))
+        page = HEAD.format(date=datetime.now(UTC).date().isoformat(), events=events, kills=kills)
+        page += "| " + " | ".join(("", *(TITLES[name] for name in brokers))) + " |\n|" + "---|" * (len(brokers) + 1) + "\n"
+        for guarantee, row in self._outcomes.items():
+            cells = (", ".join(sorted(row[name])) if name in row else "" for name in brokers)
+            page += f"| {guarantee[0].upper()}{guarantee[1:]} | " + " | ".join(cells) + " |\n"
+        if self._reasons:
+            page += "\n" + "\n".join(f"{number}. {reason}" for number, reason in enumerate(self._reasons, 1)) + "\n"
+        self._path.write_text(page)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Write the table where one is asked for; of the processes of a run, the one that hears of all tests does."""
+    path = os.environ.get("CONFORMANCE_TABLE")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Table(Path(path)))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import cast
 
 from trenza.chassis.testing.brokers.protocol import Broker, NotInstalled
 
-__all__ = ["BROKERS", "Broker", "NotInstalled", "start_broker"]
+__all__ = ["BROKERS", "TITLES", "Broker", "NotInstalled", "start_broker"]
 
 BROKERS = {
     "rabbitmq": "RabbitMQ",
@@ -17,6 +17,13 @@ BROKERS = {
     "ministack": "Ministack",
 }
 """The module and the class of each."""
+TITLES = {
+    "rabbitmq": "RabbitMQ",
+    "tansu": "Kafka (Tansu)",
+    "noida": "Kafka (noida-db)",
+    "ministack": "SQS (ministack)",
+}
+"""How people call them."""
 
 
 def start_broker(name: str, folder: Path) -> Broker:
