@@ -123,6 +123,11 @@ class RabbitMQ(Broker):
             self._epmd.wait(_STOP_SECONDS)
             self._epmd = None
 
+    def control(self, *arguments: str) -> None:
+        """Run ``rabbitmqctl`` with these arguments. Raises `subprocess.CalledProcessError`."""
+        command = [str(_SCRIPT.with_name("rabbitmqctl")), *arguments]
+        subprocess.run(command, env=self._node_environment(), check=True, capture_output=True, timeout=_START_SECONDS)  # noqa: S603 - a fixed program
+
     def _node_environment(self) -> dict[str, str]:
         others = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
         return others | {
