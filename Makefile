@@ -1,6 +1,6 @@
 # Everything a developer types. `.ci/run` calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults conformance fuzz check format simulate bench docs migrate lock clean
+.PHONY: help setup servers run test faults conformance fuzz check format simulate bench docs migrate lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,6 +25,11 @@ $(STAMP): requirements.lock pyproject.toml $(EXAMPLES:%=%/pyproject.toml)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	  --editable . $(EXAMPLES:%=--editable %)
 	@touch $@
+
+servers: ## Install the one server of the tests that no Python package brings (Debian and Ubuntu; asks for root)
+	@command -v rabbitmq-server >/dev/null || test -x /usr/sbin/rabbitmq-server || { echo "Installing rabbitmq-server ..."; \
+	  SUDO=$$(test "$$(id -u)" = 0 || echo sudo); $$SUDO apt-get update -qq && \
+	  $$SUDO env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends rabbitmq-server >/dev/null; }
 
 run: $(STAMP) ## Start every service in one process on http://127.0.0.1:8000
 	$(BIN)/trenza up

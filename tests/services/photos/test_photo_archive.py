@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from trenza.chassis.blobs import BlobsUnavailable
 from trenza.services.images.contract import InvalidImageFormat
@@ -123,20 +124,19 @@ async def lose(platform: Platform, name: str) -> str:
 
 
 @pytest.mark.parametrize(("language", "note"), [("en", "missing.txt"), ("es-CO", "faltan.txt")])
-async def test_a_lost_object_is_left_out_and_the_archive_says_so(
-    platform: Platform, language: str, note: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_lost_object_is_left_out_and_the_archive_says_so(platform: Platform, language: str, note: str) -> None:
     for number, name in enumerate(("muro.jpg", "techo.jpg", "suelo.jpg")):
         await upload(platform, name, PHOTO + bytes([number]))
     lost = await lose(platform, "techo.jpg")
-    answer = await platform.get(PATH, headers={"Accept-Language": language})
+    with capture_logs() as logged:
+        answer = await platform.get(PATH, headers={"Accept-Language": language})
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
     assert archive.testzip() is None
     assert archive.namelist() == ["suelo.jpg", "muro.jpg", note]
     assert f"{lost}  techo.jpg\n" in archive.read(note).decode()
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "photos missing from an archive" in line]
-    assert "warning" in line
-    assert lost in line
+    (line,) = [line for line in logged if line["event"] == "photos missing from an archive"]
+    assert line["log_level"] == "warning"
+    assert lost in line["ids"]
 
 
 async def test_an_archive_whose_objects_are_all_lost_holds_the_note(platform: Platform) -> None:

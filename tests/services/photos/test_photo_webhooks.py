@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
 
 from trenza.services.images.contract import InvalidImageFormat
 from trenza.services.photos.messages import CallBack
@@ -126,16 +127,14 @@ async def test_it_is_told_again_until_it_is_taken(hooked: Platform, receiver: Re
     assert second[2]["id"] == first[2]["id"]
 
 
-async def test_a_receiver_that_fails_is_a_line_of_the_log_and_no_fault(
-    hooked: Platform, receiver: Receiver, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_receiver_that_fails_is_a_line_of_the_log_and_no_fault(hooked: Platform, receiver: Receiver) -> None:
     receiver.answers += ["500 Internal Server Error"]
-    await hooked.upload(PHOTO, callback_url=receiver.url)
-    await receiver.next(), await receiver.next()
-    said = capsys.readouterr().out
-    (line,) = [line for line in said.splitlines() if "attempt failed" in line]
-    assert "127.0.0.1 answered 500" in line
-    assert "Traceback" not in said
+    with capture_logs() as logged:
+        await hooked.upload(PHOTO, callback_url=receiver.url)
+        await receiver.next(), await receiver.next()
+    (line,) = [line for line in logged if line["event"] == "attempt failed"]
+    assert "127.0.0.1 answered 500" in line["reason"]
+    assert "exc_info" not in line
 
 
 async def call_back_task(platform: Platform) -> Any:
