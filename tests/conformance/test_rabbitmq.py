@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
+import psutil
 import pytest
 
 from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
@@ -263,3 +265,14 @@ async def test_another_deployment_sees_nothing(broker: RabbitMQ, wires: Wires, i
     await other.publish([message(2)])
     assert await ours.holds(1) == [1]
     assert await theirs.holds(1) == [2]
+
+
+def test_two_nodes_run_side_by_side_and_leave_no_process(broker: RabbitMQ, tmp_path: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    second = RabbitMQ(tmp_path)
+    second.start()
+    started = set(psutil.Process().children(recursive=True)) - before
+    assert {"epmd", "beam.smp", "erl_child_setup"} <= {process.name() for process in started}
+    assert second.address != broker.address
+    second.close()
+    assert not [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
