@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -57,13 +57,15 @@ class Line:
             if self._connection is not None and self._connection.connected.is_set():
                 return self._connection
             await self.drop()
+            connection = aio_pika.Connection(self._url)
             try:
-                self._connection = await aio_pika.connect(self._url)
+                await connection.connect()
             except BaseException:
                 self.away = True
+                await connection.close()  # or it would try to when it is collected, perhaps without a loop
                 raise
-            self.away = False
-            return self._connection
+            self._connection, self.away = connection, False
+            return connection
 
     async def unblocked(self) -> None:
         """Wait until the broker takes messages: one that lacks memory or disk says so to those that publish."""
@@ -73,10 +75,13 @@ class Line:
     async def drop(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(*_FAILURES):
-                async with _own_cancellations(), asyncio.timeout(_CLOSE_SECONDS):
-                    await connection.close()
+        if connection is None:
+            return
+        try:
+            async with _own_cancellations(), asyncio.timeout(_CLOSE_SECONDS):
+                await connection.close()
+        except _FAILURES:
+            await connection.close()  # it has let go of its socket, and has only to note that
 
     async def free(self, channel: AbstractChannel) -> None:
         """Close a channel, if need be with its connection, so that others get what it holds."""
