@@ -63,7 +63,7 @@ class Bakery:
         self._urls = urls
         self._transport = broker.url(f"t{uuid4().hex[:12]}")
         self._folder = folder
-        self._started: list[asyncio.subprocess.Process] = []
+        self._processes: list[asyncio.subprocess.Process] = []
 
     @asynccontextmanager
     async def shop(self) -> AsyncIterator[Database]:
@@ -76,7 +76,7 @@ class Bakery:
 
     async def start(self, service: str, *, failpoint: str | None = None) -> asyncio.subprocess.Process:
         """A process that has begun to work."""
-        with (self._folder / "stderr.txt").open("ab") as log:
+        with (self._folder / "stderr.txt").open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 str(PROCESS),
@@ -87,18 +87,18 @@ class Bakery:
                 str(self.events),
                 str(OVENS),
                 stdout=asyncio.subprocess.PIPE,
-                stderr=log,
+                stderr=errors,
                 env=os.environ | ({"TRENZA_FAILPOINT": failpoint} if failpoint else {}),
             )
-        self._started.append(process)
+        self._processes.append(process)
         assert process.stdout is not None
         async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"started\n", (self._folder / "stderr.txt").read_text()[-3000:]
         return process
 
     async def end(self) -> None:
-        """Kill what still runs."""
-        for process in self._started:
+        """Leave no process behind, whatever a test has come to."""
+        for process in self._processes:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
@@ -134,7 +134,7 @@ MakeBakery = Callable[..., Any]
 @pytest.fixture(params=["sqlite", "postgres"])
 async def make_bakery(request: pytest.FixtureRequest, broker: Broker, tmp_path: Path) -> AsyncIterator[MakeBakery]:
     """Makes the two services, on databases of either kind."""
-    made: list[Bakery] = []
+    made_here: list[Bakery] = []
 
     async def make_bakery(events: int) -> Bakery:
         if request.param == "sqlite":
@@ -143,13 +143,14 @@ async def make_bakery(request: pytest.FixtureRequest, broker: Broker, tmp_path: 
             url: str = request.getfixturevalue("postgres_url")
             urls = dict.fromkeys(("bakery", "shop"), url)
         for service, url in urls.items():
-            prepared = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
-            assert await prepared.wait() == 0
-        made.append(Bakery(broker, urls, tmp_path, events))
-        return made[-1]
+            made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
+            assert await made.wait() == 0
+        bakery = Bakery(broker, urls, tmp_path, events)
+        made_here.append(bakery)
+        return bakery
 
     yield make_bakery
-    for bakery in made:
+    for bakery in made_here:
         await bakery.end()
 
 
@@ -165,7 +166,7 @@ async def test_every_effect_happens_once_and_in_order_whatever_is_killed(broker:
     """Three consumers; SIGKILL for any of the four processes and, where it keeps its messages, for the broker."""
     chance = random.Random(SEED)  # noqa: S311 - no secret
     bakery = await make_bakery(EVENTS)
-    roles = ["bakery", *["shop"] * CONSUMERS]
+    roles = [*["shop"] * CONSUMERS, "bakery"]  # what is published before anybody has subscribed is gone
     processes = [await bakery.start(role) for role in roles]
     victims = [chance.randrange(len(roles)) for _ in range(KILLS)]
     restart_at = chance.randrange(KILLS) if broker.lasting else None
@@ -185,11 +186,13 @@ async def test_every_effect_happens_once_and_in_order_whatever_is_killed(broker:
 @pytest.mark.parametrize("point", [*BY_BAKERY, *BY_SHOP] if EACH else SAMPLE)
 async def test_a_process_that_dies_at_a_point_loses_and_repeats_nothing(point: Failpoint, make_bakery: MakeBakery) -> None:
     bakery = await make_bakery(200)
-    dying, living = ("bakery", "shop") if point in BY_BAKERY else ("shop", "bakery")
-    other = await bakery.start(living)
-    process = await bakery.start(dying, failpoint=f"{point}:2")
+    dying = "bakery" if point in BY_BAKERY else "shop"
+    processes = {
+        role: await bakery.start(role, failpoint=f"{point}:2" if role == dying else None)
+        for role in ("shop", "bakery")  # what is published before anybody has subscribed is gone
+    }
     async with asyncio.timeout(bakery.seconds):
-        assert await process.wait() == -9, f"it did not come to {point}"
-    process = await bakery.start(dying)
+        assert await processes[dying].wait() == -9, f"it did not come to {point}"
+    processes[dying] = await bakery.start(dying)
     await bakery.all_shelved()
-    await asyncio.gather(stopped(process), stopped(other))
+    await asyncio.gather(*(stopped(process) for process in processes.values()))

@@ -1,0 +1,15 @@
+"""Which URLs RabbitMQ's transport takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from trenza.chassis.messages.transports.opening import BrokerUrl
+from trenza.chassis.messages.transports.rabbitmq import RabbitTransport
+
+
+@pytest.mark.parametrize("url", ["amqp://guest:hun/ter2@127.0.0.1:5672/", "amqp://guest:hunter2@", "amqp://u:hunter2@h:port/"])
+async def test_a_url_that_cannot_be_right_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^it ") as told:
+        RabbitTransport(BrokerUrl.read(url))
+    assert "hun" not in str(told.value)
