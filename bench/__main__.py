@@ -19,12 +19,10 @@ def main() -> int:
     names = sorted({path.stem for path in _FOLDER.glob("*.py")} - _NO_BENCHMARKS)
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and print a table of each benchmark.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to run: {', '.join(names)} (default: all)")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, with machine and date")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md, with machine and date")
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"there is no benchmark {min(unknown)!r}; there are {', '.join(names)}")
-    if options.write and options.names:
-        parser.error("--write writes the whole page: leave the names out")
     print(f"{machine()}\n")
     results = []
     for name in options.names or names:
@@ -33,8 +31,7 @@ def main() -> int:
         show(figures)
         results.append(figures)
     if options.write:
-        _PAGE.parent.mkdir(exist_ok=True)
-        _PAGE.write_text(document(results))
+        _PAGE.write_text(document(results, _PAGE.read_text() if _PAGE.exists() else ""))
         print(f"wrote {_PAGE.relative_to(_FOLDER.parent)}")
     return 0
 

@@ -15,6 +15,11 @@ from rich.table import Table as Grid
 __all__ = ["Figures", "document", "machine", "show"]
 
 
+_HEAD = """# Benchmarks
+
+`make bench` prints these tables; `python -m bench NAME --write` writes them into this page. Compare ratios: machines differ."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """The result of one benchmark: a table, and how its figures came about."""
@@ -41,18 +46,16 @@ def machine() -> str:
     return f"{_processor()}, {os.cpu_count()} cores, {software}"
 
 
-def document(results: list[Figures]) -> str:
-    """All tables as Markdown, with machine and date."""
-    parts = [
-        "# Benchmarks",
-        "`make bench` prints these tables; `python -m bench --write` writes this page. Compare ratios: machines differ.",
-        f"{datetime.now(UTC):%Y-%m-%d}; {machine()}.",
-    ]
+def document(results: list[Figures], page: str = "") -> str:
+    """All tables in Markdown: these, with machine and date, and those of the ``page`` so far that they do not replace."""
+    _, *kept = page.split("\n## ")
+    sections = {title: body.strip() for title, _, body in (section.partition("\n") for section in kept)}
     for figures in results:
         alignment = ["---", *["---:"] * (len(figures.columns) - 1)]
         lines = [figures.columns, tuple(alignment), *figures.rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        parts += [f"## {figures.title}", table, figures.how]
+        sections[figures.title] = "\n\n".join((table, figures.how, f"*{datetime.now(UTC):%Y-%m-%d}; {machine()}.*"))
+    parts = (_HEAD, *(f"## {title}\n\n{body}" for title, body in sorted(sections.items())))
     return "\n\n".join(parts) + "\n"
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.tables import Figures, document
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -29,7 +31,16 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones() -> None:
     assert "startup" in done.stderr
 
 
-def test_the_page_is_written_whole_or_not_at_all() -> None:
-    done = bench("calls", "--write")
-    assert done.returncode == 2
-    assert "leave the names out" in done.stderr
+def test_a_table_replaces_its_own_section_of_the_page_and_no_other() -> None:
+    def figures(title: str, value: str) -> Figures:
+        return Figures(title, "How.", ("what", "figure"), (("speed", value),))
+
+    page = document([figures("Calls", "1"), figures("Uploads", "2")])
+    again = document([figures("Uploads", "3"), figures("Messages", "4")], page)
+    assert [line for line in again.splitlines() if line.startswith("## ")] == ["## Calls", "## Messages", "## Uploads"]
+    assert [line for line in again.splitlines() if line.startswith("| speed")] == [
+        "| speed | 1 |",
+        "| speed | 4 |",
+        "| speed | 3 |",
+    ]
+    assert again.count("# Benchmarks\n") == 1
