@@ -144,7 +144,7 @@ class Table:
     def pytest_sessionfinish(self) -> None:
         """Write the page."""
         brokers = [name for name in BROKERS if any(name in row for row in self._outcomes.values())]
-        events, kills = (int(os.environ.get(f"CONFORMANCE_{name}", default)) for name, default in (("EVENTS", 600), ("KILLS", 4)))
+        events, kills = (int(os.environ.get(f"CONFORMANCE_{name}", default)) for name, default in (("EVENTS", 300), ("KILLS", 2)))
         page = HEAD.format(date=datetime.now(UTC).date().isoformat(), events=events, kills=kills)
         page += "| " + " | ".join(("", *(TITLES[name] for name in brokers))) + " |\n|" + "---|" * (len(brokers) + 1) + "\n"
         for guarantee, row in self._outcomes.items():

@@ -38,7 +38,7 @@ class RabbitTransport(Transport):
     def __init__(self, url: BrokerUrl) -> None:
         """Raises `ValueError` for a URL that cannot be right."""
         self._events = f"{url.prefix}.events"
-        self._dead = f"{url.prefix}.dead"
+        self._dead = f"{url.prefix}.events.dead"  # no service can be called so
         self._prefix = url.prefix
         self._publishing = Line(url, "publishing")
         self._receiving = Line(url, "receiving")
