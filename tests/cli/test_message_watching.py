@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,14 @@ async def test_it_watches_a_running_server_until_it_is_interrupted(
 ) -> None:
     program = (sys.executable, "-m", "trenza", "messages", "top")
     options = ("--json", "--seconds", "0.2", "--data-dir", str(server.data_dir))
-    top = await asyncio.create_subprocess_exec(*program, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    top = await asyncio.create_subprocess_exec(
+        *program,
+        *options,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Shells let what they start in the background ignore Ctrl-C, and so would this, were the tests started so.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     assert top.stdout is not None
     assert top.stderr is not None
     first = json.loads(await asyncio.wait_for(top.stdout.readline(), 30))
