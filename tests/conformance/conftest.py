@@ -115,11 +115,11 @@ real servers on loopback. No Apache Kafka and no AWS was at hand: Tansu and noid
 other's.
 
 """
-_PLACE = re.compile(r"tests/conformance/(test_[a-z_]+)\.py::(test_[a-z_0-9]+)\[([^\]]+)\]")
+_PLACE = re.compile(r"tests/conformance/(test_transports|test_effects)\.py::(test_[a-z_0-9]+)\[([^\]]+)\]")
 
 
 class Table:
-    """Collects the outcome of each test over each broker."""
+    """Collects the outcome of each test that runs over every broker."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
