@@ -256,6 +256,12 @@ async def test_a_wrong_password_is_told_and_not_quoted(
     assert "hunter2" not in out + err + caplog.text
 
 
+async def test_a_virtual_host_that_is_not_there_is_named_as_the_reason(wires: Wires) -> None:
+    transport = wires.connect(wires.url.replace("/%2F", "/no-such-vhost"))
+    with pytest.raises(TransportUnavailable, match="does not open the virtual host"):
+        await transport.ping()
+
+
 async def test_another_deployment_sees_nothing(broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any) -> None:
     ours, theirs = inbox_of(), inbox_of()
     await wires.connect().subscribe("shop", BAKED, ours.receive)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from trenza.chassis.context import Principal
 from trenza.chassis.data import Database
-from trenza.chassis.http.idempotency import Idempotency, IdempotencyKeyInUse, fingerprint_of
+from trenza.chassis.http.idempotency import Idempotency, IdempotencyKeyInUse, fingerprint_of, free_interrupted_keys
 from trenza.chassis.http.problem import Problem
 from trenza.chassis.testing.clock import ManualClock
 
@@ -179,6 +180,28 @@ async def test_after_a_crash_the_key_is_free_when_its_lease_has_run_out(
     clock.advance(2)
     assert (await run(orders.place)).status_code == 201
     assert (await run(orders.place)).headers["idempotency-replayed"] == "true"
+    assert orders.runs == 1
+
+
+async def test_who_is_alone_need_not_wait_for_the_lease_of_a_dead_process(
+    idempotency: Idempotency, orders: Orders, database: Database, clock: ManualClock
+) -> None:
+    request: Any = {"principal": ANA, "route": "/orders", "fingerprint": "f"}
+    begun = asyncio.Event()
+
+    async def die() -> Response:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    dying = asyncio.create_task(idempotency.run("k", produce=die, **request))
+    await begun.wait()
+    with pytest.raises(IdempotencyKeyInUse):
+        await idempotency.run("k", produce=orders.place, **request)
+    await free_interrupted_keys(database, clock.now())
+    assert (await idempotency.run("k", produce=orders.place, **request)).status_code == 201
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
     assert orders.runs == 1
 
 

@@ -13,3 +13,8 @@ async def test_a_url_that_cannot_be_right_is_refused_and_not_quoted(url: str) ->
     with pytest.raises(ValueError, match=r"^it ") as told:
         RabbitTransport(BrokerUrl.read(url))
     assert "hun" not in str(told.value)
+
+
+def test_a_misspelt_parameter_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match=r"'prefxi'; there are .*prefix"):
+        RabbitTransport(BrokerUrl.read("amqp://guest:guest@127.0.0.1/%2F?prefxi=x"))

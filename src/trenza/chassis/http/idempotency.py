@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,6 +30,7 @@ __all__ = [
     "IdempotencyKeyReused",
     "InvalidIdempotencyKey",
     "fingerprint_of",
+    "free_interrupted_keys",
 ]
 
 _log = get_logger(__name__)
@@ -191,6 +192,15 @@ class Idempotency:
         answer = {"status": response.status_code, "headers": orjson.dumps(headers).decode(), "body": _whole_body(response)}
         async with self._database.work() as work:
             await work.execute(_ours(update(_keys), row_id, token).values(token=None, lease_until=None, **answer))
+
+
+async def free_interrupted_keys(database: Database, now: datetime) -> None:
+    """Free the keys of requests that other processes had begun, for a process that knows to be alone on this database.
+
+    Who sends such a request again need not wait until the lease of the dead one has run out.
+    """
+    async with database.work() as work:
+        await work.execute(update(_keys).where(_keys.c.lease_until > now).values(lease_until=now))
 
 
 def fingerprint_of(*parts: str | bytes) -> str:

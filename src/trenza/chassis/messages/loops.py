@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from trenza.chassis.contract import CallFailed
 from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.messages.transports.base import TransportUnavailable
 from trenza.chassis.telemetry.logs import get_logger
 
 __all__ = ["FALLBACK_SECONDS", "UNHEARD_SECONDS", "Loop"]
@@ -18,7 +19,7 @@ UNHEARD_SECONDS = 3.0
 _LONGEST_ERROR_PAUSE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 
-_OUTAGES = (DatabaseUnavailable, CallFailed, OSError)
+_OUTAGES = (DatabaseUnavailable, TransportUnavailable, CallFailed, OSError)
 """What is missing or broken elsewhere: its trace would say nothing about us."""
 
 logger = get_logger(__name__)

@@ -15,6 +15,7 @@ from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
+from trenza.chassis.http.idempotency import free_interrupted_keys
 from trenza.chassis.http.mounted import Mounted
 from trenza.chassis.messages import Messages, open_transport
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
@@ -182,6 +183,7 @@ class Assembly:
                 if service.name in self.messages:
                     if self._alone and self.databases[service.name].is_sqlite:
                         await self.messages[service.name].take_over()
+                        await free_interrupted_keys(self.databases[service.name], self.clock.now())
                     await self.messages[service.name].start(implementation)
             self.readiness.started()
             try:

@@ -10,7 +10,13 @@ from contextlib import asynccontextmanager
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.connection import make_url
-from aio_pika.exceptions import AMQPError, AuthenticationError, DeliveryError, ProbableAuthenticationError
+from aio_pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    DeliveryError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
 
 from trenza.chassis.messages.transports.base import TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
@@ -23,6 +29,9 @@ _CLOSE_SECONDS = 3.0
 """The library itself waits two for the broker's farewell."""
 _HEARTBEAT_SECONDS = 10
 """After two of them without a sign the broker gives a connection up, and what it held to another process."""
+
+_PARAMETERS = {"heartbeat", "name", "connection_timeout", "cafile", "capath", "certfile", "keyfile", "no_verify_ssl"}
+"""Those of the library that an operator may need. A misspelt prefix would let two deployments share their queues."""
 
 _FAILURES = (AMQPError, OSError, RuntimeError)
 """What the library raises when something is wrong with connection or channel; time-outs are among the second."""
@@ -43,6 +52,8 @@ class Line:
             raise ValueError("it is no URL such as amqp://user:password@host:5672/vhost") from None
         if not host:
             raise ValueError("it names no host")
+        if unknown := sorted(read.query.keys() - _PARAMETERS):
+            raise ValueError(f"it has a parameter {unknown[0]!r}; there are {', '.join(sorted(_PARAMETERS | {'prefix'}))}")
         ours = {"heartbeat": str(_HEARTBEAT_SECONDS), "name": f"{url.prefix} {purpose}"}
         self._url = read.update_query({name: value for name, value in ours.items() if name not in read.query})
         self._place = f"RabbitMQ at {host}:{port}"
@@ -135,6 +146,8 @@ def _reason(error: Exception, *, blocked: bool) -> str:
     match error:
         case ProbableAuthenticationError() | AuthenticationError():
             return "refuses the user or the password that TRENZA_TRANSPORT_URL names"
+        case InvalidFrameError():  # it closes instead of opening, and the library shows no more of it
+            return "does not open the virtual host that TRENZA_TRANSPORT_URL names (the default one is written /%2F)"
         case TimeoutError():
             return f"does not answer within {_PATIENCE_SECONDS:.0f} s"
         case DeliveryError():
