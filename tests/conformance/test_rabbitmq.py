@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import pytest
 from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
 from trenza.chassis.testing.brokers.rabbitmq import RabbitMQ
+from trenza.chassis.testing.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import Wires
@@ -28,65 +27,9 @@ WITHIN_SECONDS = 10.5
 """Ten, as promised, and a little for a machine under load."""
 
 
-class Proxy:
-    """A TCP proxy before the broker, whose lines can be cut and stalled."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-
-    @classmethod
-    @asynccontextmanager
-    async def before(cls, broker: RabbitMQ) -> AsyncIterator[Proxy]:
-        proxy = cls(broker.address)
-        proxy._server = await asyncio.start_server(proxy._relay, "127.0.0.1", 0)
-        try:
-            yield proxy
-        finally:
-            proxy._server.close()
-            proxy.flow()
-            proxy.cut()
-            await proxy._server.wait_closed()
-
-    def url(self, url: str, broker: RabbitMQ) -> str:
-        """The URL that leads through this proxy."""
-        assert self._server is not None
-        return url.replace(f":{broker.address[1]}/", f":{self._server.sockets[0].getsockname()[1]}/")
-
-    def cut(self) -> None:
-        """End the connections that there are."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def stall(self) -> None:
-        """Take connections and bytes, and pass nothing on."""
-        self._flowing.clear()
-
-    def flow(self) -> None:
-        """Pass on what was held back, and what comes."""
-        self._flowing.set()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, back}
-        try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-        finally:
-            self._writers -= {writer, back}
-            writer.close()
-            back.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                await self._flowing.wait()
-                writer.write(data)
-                await writer.drain()
-        with suppress(OSError, RuntimeError):
-            writer.write_eof()
+def through(proxy: TcpProxy, url: str, broker: RabbitMQ) -> str:
+    """The URL that leads through a proxy."""
+    return url.replace(f":{broker.address[1]}/", f":{proxy.port}/")
 
 
 async def published(transport: Transport, *messages: Outgoing) -> None:
@@ -104,7 +47,7 @@ async def published(transport: Transport, *messages: Outgoing) -> None:
 async def test_another_process_goes_on_in_order_when_the_receiver_is_cut_off(
     broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any
 ) -> None:
-    async with Proxy.before(broker) as proxy:
+    async with TcpProxy.before(*broker.address) as proxy:
         active, standby, sender, begun = inbox_of(), inbox_of(), wires.connect(), asyncio.Event()
 
         async def hang(_: list[int]) -> None:
@@ -112,7 +55,7 @@ async def test_another_process_goes_on_in_order_when_the_receiver_is_cut_off(
             await asyncio.Event().wait()
 
         active.before = hang
-        await wires.connect(proxy.url(wires.url, broker)).subscribe("shop", BAKED, active.receive)
+        await wires.connect(through(proxy, wires.url, broker)).subscribe("shop", BAKED, active.receive)
         await wires.connect().subscribe("shop", BAKED, standby.receive)
         await sender.publish([message(number) for number in range(500)])
         await asyncio.wait_for(begun.wait(), 60)
@@ -122,9 +65,9 @@ async def test_another_process_goes_on_in_order_when_the_receiver_is_cut_off(
 
 
 async def test_a_receiver_that_is_cut_off_comes_back(broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any) -> None:
-    async with Proxy.before(broker) as proxy:
+    async with TcpProxy.before(*broker.address) as proxy:
         inbox, sender = inbox_of(), wires.connect()
-        await wires.connect(proxy.url(wires.url, broker)).subscribe("shop", BAKED, inbox.receive)
+        await wires.connect(through(proxy, wires.url, broker)).subscribe("shop", BAKED, inbox.receive)
         for turn in range(3):
             await sender.publish([message(number) for number in range(turn * 100, turn * 100 + 100)])
             await inbox.until(lambda: len(inbox.numbers()) > turn * 100)  # noqa: B023 - it ends within the turn
@@ -133,8 +76,8 @@ async def test_a_receiver_that_is_cut_off_comes_back(broker: RabbitMQ, wires: Wi
 
 
 async def test_a_sender_that_is_cut_off_leaves_no_gap(broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any) -> None:
-    async with Proxy.before(broker) as proxy:
-        inbox, sender = inbox_of(), wires.connect(proxy.url(wires.url, broker))
+    async with TcpProxy.before(*broker.address) as proxy:
+        inbox, sender = inbox_of(), wires.connect(through(proxy, wires.url, broker))
         await wires.connect().subscribe("shop", BAKED, inbox.receive)
         await sender.ping()
         for start in range(0, 1000, 200):
@@ -149,8 +92,8 @@ async def test_a_sender_that_is_cut_off_leaves_no_gap(broker: RabbitMQ, wires: W
 async def test_a_broker_that_does_not_confirm_is_given_up_within_seconds(
     broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any
 ) -> None:
-    async with Proxy.before(broker) as proxy:
-        inbox, sender = inbox_of(), wires.connect(proxy.url(wires.url, broker))
+    async with TcpProxy.before(*broker.address) as proxy:
+        inbox, sender = inbox_of(), wires.connect(through(proxy, wires.url, broker))
         await wires.connect().subscribe("shop", BAKED, inbox.receive)
         await sender.publish([message(0)])
         proxy.stall()

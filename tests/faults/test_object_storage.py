@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -14,7 +13,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from trenza.chassis.testing.server_process import free_port
+from trenza.chassis.testing.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from tests.conftest import S3Server
@@ -22,76 +21,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("s3")
 
-CHUNK = 16 * 1024
-
-
-class Proxy:
-    """A TCP proxy on loopback whose line can be cut, stalled and throttled."""
-
-    def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._target = (parts.hostname, parts.port)
-        self.port = free_port()
-        self.seconds_a_chunk = 0.0
-        self._server: asyncio.Server | None = None
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._lines: set[asyncio.StreamWriter] = set()
-
-    async def mend(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-
-    async def cut(self) -> None:
-        """Refuse connections, and end those that there are."""
-        if self._server is not None:
-            self._server.close()
-            for line in self._lines:
-                line.transport.abort()
-            await self._server.wait_closed()
-
-    def stall(self) -> None:
-        """Take connections and bytes, and pass nothing on."""
-        self._flowing.clear()
-
-    def flow(self) -> None:
-        """Pass everything on again, what was held back first."""
-        self._flowing.set()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
-        self._lines |= {writer, back}
-        try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-        finally:
-            self._lines -= {writer, back}
-            writer.close()
-            back.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):  # cut, or closed by one of the two: the other learns of it by the end of its line
-            while data := await reader.read(CHUNK):
-                await self._flowing.wait()
-                await asyncio.sleep(self.seconds_a_chunk)
-                writer.write(data)
-                await writer.drain()
-        with suppress(OSError, RuntimeError):  # it is gone already
-            writer.write_eof()
-
 
 @pytest.fixture
-async def proxy(s3_server: S3Server) -> AsyncIterator[Proxy]:
+async def proxy(s3_server: S3Server) -> AsyncIterator[TcpProxy]:
     """A proxy before the S3 server."""
-    proxy = Proxy(s3_server.endpoint)
-    await proxy.mend()
-    yield proxy
-    proxy.flow()
-    await proxy.cut()
+    place = urlsplit(s3_server.endpoint)
+    async with TcpProxy.before(place.hostname or "", place.port or 0) as proxy:
+        yield proxy
 
 
 @pytest.mark.timeout(300)
 async def test_s3_that_comes_and_goes(
-    proxy: Proxy, s3_server: S3Server, make_installation: MakeInstallation, make_photo: Callable[[], bytes]
+    proxy: TcpProxy, s3_server: S3Server, make_installation: MakeInstallation, make_photo: Callable[[], bytes]
 ) -> None:
     prefix = uuid4().hex
     endpoint = f"http://127.0.0.1:{proxy.port}"
@@ -103,7 +44,7 @@ async def test_s3_that_comes_and_goes(
 
         for _ in range(4):  # these have yet to be rendered when the line is cut
             assert (await installation.send(client, make_photo())).status_code == 202
-        await proxy.cut()
+        await proxy.refuse()
         answers: list[httpx.Response] = await asyncio.gather(*(installation.send(client, make_photo()) for _ in range(3)))
         for answer in answers:
             assert (answer.status_code, answer.json()["code"]) == (503, "BLOBS_UNAVAILABLE"), answer.text
@@ -112,7 +53,7 @@ async def test_s3_that_comes_and_goes(
             assert str(proxy.port) not in answer.text
         await installation.until_failing(client, "objects")
         assert (await client.get(f"/api/photos/{first['id']}")).json()["status"] == "completed"
-        await proxy.mend()
+        await proxy.listen()
         await installation.until_failing(client)
         await installation.completed(client)
 
