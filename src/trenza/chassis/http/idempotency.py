@@ -104,7 +104,7 @@ class Idempotency:
         for (`fingerprint_of`). Only whole responses below 500 are remembered, and only if ``lasting`` says afterwards that the
         request would not fare better another time: after any other, and after an exception, the key is free again. After a
         crash, or a cancelled request, it is so once its lease of 60 seconds has run out; what must not happen twice even then
-        belongs into the unit of work of ``produce`` under a unique constraint.
+        belongs into the unit of work of ``produce`` under a unique constraint. On embedded data the next start frees it.
 
         Raises `InvalidIdempotencyKey`, `IdempotencyKeyReused` and `IdempotencyKeyInUse`.
         """

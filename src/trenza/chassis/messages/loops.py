@@ -29,7 +29,7 @@ Turn = Callable[[bool], Awaitable[float]]
 
 
 class Loop:
-    """Calls a turn again and again. A turn that raises is tried again, less and less often; it never ends the loop.
+    """Calls a turn again and again. One that raises is tried again, less and less often unless rung; it never ends the loop.
 
     The log tells once that it failed and once that it works again, however long that takes: a database that is away for an hour
     must not fill it. What is no such outage is a defect, and shows its trace.

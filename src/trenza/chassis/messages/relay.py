@@ -33,7 +33,10 @@ logger = get_logger(__name__)
 
 
 class Relay:
-    """Publishes one service's outbox in one process. A transport that fails is tried again, less and less often."""
+    """Publishes one service's outbox in one process. A transport that fails is tried again, less and less often.
+
+    A commit with something new lets it try at once.
+    """
 
     def __init__(self, outbox: Outbox, service: str, *, longest_pause: Callable[[], float] = lambda: FALLBACK_SECONDS) -> None:
         self._outbox = outbox

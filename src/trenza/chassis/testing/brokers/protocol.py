@@ -15,9 +15,9 @@ class Broker(Protocol):
     """A broker for the tests of one process."""
 
     name: str
-    """How the table of transports and guarantees calls it."""
+    """What people call it."""
     lasting: bool
-    """Whether it keeps its messages over `restart`."""
+    """Whether it keeps its messages over `stop` and `start`."""
     faults: Mapping[str, str] = MappingProxyType({})
     """Tests that its own faults make fail, whatever a transport does, and why: these are skipped over it."""
 
@@ -35,7 +35,7 @@ class Broker(Protocol):
         ...
 
     def stop(self) -> None:
-        """Kill it."""
+        """End it as abruptly as it can be without losing what its real counterpart would have kept."""
         ...
 
     def start(self) -> None:
