@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from uuid import uuid4
 import httpx
 import obstore
 import pytest
+import structlog
 from obstore.store import S3Store
 
 from trenza.chassis.data import Database
@@ -168,6 +170,16 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    """What configures the logging of the process, such as a command, does so for its own test alone."""
+    handlers, level, drawn = logging.root.handlers[:], logging.root.level, structlog.get_config()
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.configure(**drawn)
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,7 @@ class Bakery:
 
     def __init__(self, broker: Broker, urls: dict[str, str], folder: Path, events: int) -> None:
         self.events = events
+        self.broker = broker
         self.seconds = PER_TEST + PER_EVENT * events
         self._urls = urls
         self._transport = broker.url(f"t{uuid4().hex[:12]}")
@@ -95,6 +96,11 @@ class Bakery:
         async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"started\n", (self._folder / "stderr.txt").read_text()[-3000:]
         return process
+
+    async def restart_broker(self) -> None:
+        """End it and start it, while the services go on."""
+        await asyncio.to_thread(self.broker.stop)
+        await asyncio.to_thread(self.broker.start)
 
     async def end(self) -> None:
         """Leave no process behind, whatever a test has come to."""
@@ -174,9 +180,8 @@ async def test_every_effect_happens_once_and_in_order_whatever_is_killed(broker:
         await bakery.reached(EVENTS * (turn + 0.5) / (KILLS + 1))
         processes[victim].kill()
         await processes[victim].wait()
-        if turn == restart_at:
-            await asyncio.to_thread(broker.stop)
-            await asyncio.to_thread(broker.start)
+        if turn == restart_at or (broker.keeps_the_dead and roles[victim] == "shop"):
+            await bakery.restart_broker()
         processes[victim] = await bakery.start(roles[victim])
     await bakery.all_shelved()
     await asyncio.gather(*(stopped(process) for process in processes))
@@ -193,6 +198,8 @@ async def test_a_process_that_dies_at_a_point_loses_and_repeats_nothing(point: F
     }
     async with asyncio.timeout(bakery.seconds):
         assert await processes[dying].wait() == -9, f"it did not come to {point}"
+    if bakery.broker.keeps_the_dead and dying == "shop":
+        await bakery.restart_broker()
     processes[dying] = await bakery.start(dying)
     await bakery.all_shelved()
     await asyncio.gather(*(stopped(process) for process in processes.values()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
@@ -185,7 +186,7 @@ async def test_what_a_foreign_program_puts_into_the_queue_arrives_as_it_is(
 
 
 async def test_a_wrong_password_is_told_and_not_quoted(
-    wires: Wires, inbox_of: Any, message: Any, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    wires: Wires, inbox_of: Any, message: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     transport = wires.connect(wires.url.replace("guest:guest@", "guest:hunter2@"))
@@ -193,10 +194,10 @@ async def test_a_wrong_password_is_told_and_not_quoted(
         with pytest.raises(TransportUnavailable, match="refuses the user or the password") as told:
             await ask
         assert "hunter2" not in repr(told.value)
-    await transport.subscribe("shop", BAKED, inbox_of().receive)
-    out, err = capfd.readouterr()
-    assert "refuses the user or the password" in out + err
-    assert "hunter2" not in out + err + caplog.text
+    with capture_logs() as logged:
+        await transport.subscribe("shop", BAKED, inbox_of().receive)
+    assert "refuses the user or the password" in str(logged)
+    assert "hunter2" not in str(logged) + caplog.text
 
 
 async def test_a_virtual_host_that_is_not_there_is_named_as_the_reason(wires: Wires) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import configure_logging
@@ -18,12 +16,8 @@ LogLines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def log_lines() -> Iterator[LogLines]:
+def log_lines() -> LogLines:
     """Gives the log lines written since the start of the test."""
-    before, handlers, level = structlog.get_config(), logging.root.handlers[:], logging.root.level
     stream = io.StringIO()
     configure_logging(PlatformSettings(environment="production", log_level="info"), stream=stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    structlog.configure(**before)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import httpx
@@ -22,13 +22,12 @@ from trenza.chassis.telemetry.metrics import render_metrics
 
 
 @pytest.fixture
-def log_lines(settings: PlatformSettings) -> Iterator[io.StringIO]:
+def log_lines(settings: PlatformSettings) -> io.StringIO:
     """The log of the test as JSON lines."""
     stream = io.StringIO()
     production = settings.model_copy(update={"environment": "production"})
     configure_logging(production, stream=stream)
-    yield stream
-    configure_logging(settings)
+    return stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

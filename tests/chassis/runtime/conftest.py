@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import structlog
 from pydantic import SecretStr
 
 from trenza.chassis.auth.keys import SigningKey
@@ -42,13 +40,3 @@ def make_production() -> Callable[[Path], PlatformSettings]:
         )
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def logging_restored() -> Iterator[None]:
-    """`asgi.create` configures the logging of the process; the next test gets it as it was."""
-    handlers, level, drawn = list(logging.root.handlers), logging.root.level, structlog.get_config()
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.configure(**drawn)

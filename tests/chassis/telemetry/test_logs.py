@@ -7,27 +7,15 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-import structlog
 
 from trenza.chassis.context import Context, Principal, use_context
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import configure_logging, get_logger
 
 EARLY = get_logger("trenza.made.before.the.configuration")
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """Give the test process its own logging back."""
-    handlers, level, drawn = logging.root.handlers[:], logging.root.level, structlog.get_config()
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.configure(**drawn)
 
 
 def configured(environment: Literal["development", "production"] = "production", level: Any = "info") -> io.StringIO:

@@ -15,10 +15,11 @@ _SAVE_SECONDS = 10.0
 
 
 class Noida(KafkaServer):
-    """Shows what outlives a broker. A member that dies without leaving its group keeps its partitions: see `Tansu` for that."""
+    """Shows what outlives a broker. A member that dies without leaving its group keeps its partitions until a restart: see `Tansu` for that."""
 
     name = "Kafka (noida-db)"
     lasting = True
+    keeps_the_dead = True
 
     def stop(self) -> None:
         """Have it save, and kill it: it saves once a second, after it has confirmed, and a SIGKILL alone loses that second."""

@@ -18,6 +18,8 @@ class Broker(Protocol):
     """What people call it."""
     lasting: bool
     """Whether it keeps its messages over `stop` and `start`."""
+    keeps_the_dead: bool = False
+    """A fault of its own: what a killed process was handed stays with it until the broker is started again."""
     faults: Mapping[str, str] = MappingProxyType({})
     """Tests that its own faults make fail, whatever a transport does, and why: these are skipped over it."""
 
