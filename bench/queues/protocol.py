@@ -1,9 +1,9 @@
 """What every queue's script does alike: its arguments, its senders, and what it prints. The standard library only.
 
 A script is called as ``python with_NAME.py ACTION --url URL …``. ``prepare`` makes tables; ``send`` stores tasks and prints
-``{"seconds"}``, or with ``--pace`` one at a time and ``{"stored": [[number, moment]…]}``; ``work`` prints ``ready`` and then,
-when it has begun ``--count`` tasks, ``{"begun": [[number, moment]…]}``. Moments are of the system's monotonic clock, in seconds:
-all processes share it.
+``{"seconds", "began"}``, or with ``--pace`` one at a time and ``{"stored": [[number, moment]…]}``; ``work`` prints ``ready`` and
+then, when it has begun ``--count`` tasks, ``{"begun": [[number, moment]…]}``. Moments are of the system's monotonic clock, in
+seconds: all processes share it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NOTE = "x" * 100
 """What each task carries besides its number."""
 
 SendAsync = Callable[[Sequence[int]], Awaitable[Any]]
+Confirmed = Callable[[], Awaitable[Any]]
 Send = Callable[[Sequence[int]], Any]
 
 
@@ -29,6 +30,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("action")
     parser.add_argument("--url", required=True)
+    parser.add_argument("--queue", default="bench", help="what a broker calls the queue; ours the beginning of its names")
+    parser.add_argument("--database", default="", help="a PostgreSQL beside a broker")
     parser.add_argument("--count", type=int, default=0, help="tasks to send, or to begin")
     parser.add_argument("--concurrency", type=int, default=1, help="clients that send, or handlers at once")
     parser.add_argument("--batch", type=int, default=1, help="tasks in one transaction")
@@ -65,8 +68,11 @@ def batches(options: argparse.Namespace) -> list[range]:
     return [range(n, min(n + options.batch, options.count)) for n in range(0, options.count, options.batch)]
 
 
-async def send_async(options: argparse.Namespace, send: SendAsync) -> None:
-    """Send everything, by so many coroutines at once or at the given pace, and print how it went."""
+async def send_async(options: argparse.Namespace, send: SendAsync, confirmed: Confirmed | None = None) -> None:
+    """Send everything, by so many coroutines at once or at the given pace, and print how it went.
+
+    ``confirmed`` returns when all is where it was sent, for a queue whose ``send`` does not wait for that.
+    """
     if options.pace:
         stored = []
         for number in range(options.count):
@@ -83,7 +89,9 @@ async def send_async(options: argparse.Namespace, send: SendAsync) -> None:
 
     start = time.monotonic()
     await asyncio.gather(*(client() for _ in range(options.concurrency)))
-    say({"seconds": time.monotonic() - start})
+    if confirmed is not None:
+        await confirmed()
+    say({"seconds": time.monotonic() - start, "began": start})
 
 
 def send_sync(options: argparse.Namespace, send: Send) -> None:
@@ -101,4 +109,4 @@ def send_sync(options: argparse.Namespace, send: Send) -> None:
         start = time.monotonic()
         for sent in [pool.submit(send, batch) for batch in batches(options)]:
             sent.result()
-        say({"seconds": time.monotonic() - start})
+        say({"seconds": time.monotonic() - start, "began": start})

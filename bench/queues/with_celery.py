@@ -1,4 +1,4 @@
-"""Celery: Redis, or PostgreSQL through the SQLAlchemy transport; threads, since it has no coroutines."""
+"""Celery: RabbitMQ, SQS, Redis, or PostgreSQL through the SQLAlchemy transport; threads, since it has no coroutines."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from protocol import NOTE, Tally, arguments, say, send_sync
 def _main(options: Namespace) -> None:
     app = Celery("bench", broker=options.url)
     app.conf.update(task_acks_late=True, task_ignore_result=True, worker_redirect_stdouts=False, broker_pool_limit=20)
+    if options.url.startswith("amqp"):
+        app.conf.update(
+            task_default_queue=options.queue, task_default_queue_type="quorum", broker_native_delayed_delivery_queue_type="quorum"
+        )
+        app.conf.broker_transport_options = {"confirm_publish": True}
     tally = Tally(options.count)
 
     @app.task(name="note")

@@ -1,4 +1,4 @@
-"""Dramatiq: Redis or PostgreSQL (dramatiq-pg); threads, with coroutines on an event loop beside them."""
+"""Dramatiq: RabbitMQ, Redis or PostgreSQL (dramatiq-pg); threads, with coroutines on an event loop beside them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ def _broker(options: Namespace) -> dramatiq.Broker:
         from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415 - only what is measured is loaded
 
         return RedisBroker(url=options.url)
+    if options.url.startswith("amqp"):
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415
+
+        return RabbitmqBroker(url=options.url, confirm_delivery=True)
     from dramatiq_pg import PostgresBroker  # noqa: PLC0415
     from psycopg2.pool import ThreadedConnectionPool  # noqa: PLC0415
 
@@ -36,7 +40,7 @@ def _main(options: Namespace) -> None:
     dramatiq.set_broker(broker)
     tally = Tally(options.count)
 
-    @dramatiq.actor(actor_name="note")
+    @dramatiq.actor(actor_name="note", queue_name=options.queue)
     async def note(number: int, note: str) -> None:  # noqa: ARG001 - as large as everybody's
         tally(number)
 

@@ -1,4 +1,4 @@
-"""Taskiq: PostgreSQL (taskiq-postgres on asyncpg) or Redis streams, asyncio."""
+"""Taskiq: RabbitMQ, Kafka, PostgreSQL (taskiq-postgres on asyncpg) or Redis streams, asyncio."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 from argparse import Namespace
 from collections.abc import Sequence
 
+import uvloop
 from protocol import NOTE, Tally, arguments, say, send_async
 from taskiq import AsyncBroker
 from taskiq.api import run_receiver_task
+
+PREFETCH = 200
 
 
 def _broker(options: Namespace) -> AsyncBroker:
@@ -16,6 +19,17 @@ def _broker(options: Namespace) -> AsyncBroker:
         from taskiq_redis import RedisStreamBroker  # noqa: PLC0415 - only what is measured is loaded
 
         return RedisStreamBroker(options.url)
+    if options.url.startswith("amqp"):
+        from taskiq_aio_pika import AioPikaBroker, Queue  # noqa: PLC0415
+
+        return AioPikaBroker(options.url, qos=PREFETCH, task_queues=[Queue(name=options.queue)])
+    if options.url.startswith("kafka"):
+        from taskiq_aio_kafka import AioKafkaBroker  # noqa: PLC0415
+
+        broker = AioKafkaBroker(options.url.removeprefix("kafka://"), kafka_topic=options.queue)
+        broker.configure_producer(acks="all")
+        broker.configure_consumer(group_id=options.queue, auto_offset_reset="earliest")
+        return broker
     from taskiq_pg.asyncpg import AsyncpgBroker  # noqa: PLC0415
 
     return AsyncpgBroker(options.url, write_kwargs={"min_size": options.concurrency, "max_size": 20})
@@ -49,4 +63,4 @@ async def _main(options: Namespace) -> None:
     await broker.shutdown()
 
 
-asyncio.run(_main(arguments()))
+uvloop.run(_main(arguments()))

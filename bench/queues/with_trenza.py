@@ -1,4 +1,7 @@
-"""Trenza: PostgreSQL or SQLite, asyncio. Tasks of one service; events from one service to another."""
+"""Trenza: PostgreSQL or SQLite, asyncio. Tasks of one service; events from one service to another, in process or by a broker.
+
+With a broker (``--url`` names it, ``--database`` the database) the sender is the one service and the worker the other.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import asyncio
 import logging
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
 import uvloop
@@ -18,7 +19,7 @@ from trenza.chassis.clock import SystemClock
 from trenza.chassis.contract import Event, Task
 from trenza.chassis.data import Database
 from trenza.chassis.data.migrations import upgrade
-from trenza.chassis.messages import LocalTransport, Messages
+from trenza.chassis.messages import LocalTransport, Messages, open_transport
 from trenza.chassis.messages.definitions import Delivery, handles, reacts
 from trenza.chassis.settings import PlatformSettings
 
@@ -67,34 +68,60 @@ async def page(tally: Tally, order: Page, _delivery: Delivery) -> None:
     tally(order.number)
 
 
+@reacts(Noted, consumer="noted")
+async def noted_finishing(tally: Tally, event: Noted, delivery: Delivery) -> None:
+    """End in a transaction of its own, as handlers do that write something."""
+    tally(event.number)
+    async with delivery.finish():
+        pass
+
+
 @reacts(Noted)
 async def noted(tally: Tally, event: Noted, _delivery: Delivery) -> None:
     """Begin, and end."""
     tally(event.number)
 
 
-@asynccontextmanager
-async def _services(options: Namespace) -> AsyncIterator[tuple[Messages, Messages, Database]]:
-    """The service that sends and handles tasks, the one that reacts to its events, and the first one's database."""
-    settings = PlatformSettings(worker_concurrency=options.concurrency)
-    databases = [Database(options.url.replace("NAME", name), schema=name) for name in ("orders", "bills")]
-    own = note_finishing if "finish" in options.action else note
-    made = []
-    for database, name, handlers in zip(databases, ("orders", "bills"), ((own, page), (noted,)), strict=True):
-        messages = Messages(database, name, handlers, (), SystemClock(), settings)
-        database.messages = messages
-        made.append(messages)
-    LocalTransport().connect(*made)
-    yield made[0], made[1], databases[0]
-    for messages in made:
-        await messages.drain(10)
-    for database in databases:
-        await database.close()
+class Services:
+    """The service that sends and handles tasks, and the one that reacts to its events."""
+
+    def __init__(self, options: Namespace) -> None:
+        self.brokered = bool(options.database)
+        settings = PlatformSettings(worker_concurrency=options.concurrency)
+        url = options.database or options.url
+        self.databases = [Database(url.replace("NAME", name), schema=name) for name in ("orders", "bills")]
+        finish = "finish" in options.action
+        handlers = ((note_finishing if finish else note, page), (noted_finishing if finish else noted,))
+        self.orders, self.bills = self.all = [
+            Messages(database, name, own, (), SystemClock(), settings)
+            for database, name, own in zip(self.databases, ("orders", "bills"), handlers, strict=True)
+        ]
+        for database, messages in zip(self.databases, self.all, strict=True):
+            database.messages = messages
+        self._transport = None
+        if self.brokered:
+            self._transport = open_transport(f"{options.url}?prefix={options.queue}", blobs=None, clock=SystemClock())
+            for messages in self.all:
+                messages.use(self._transport)
+        else:
+            LocalTransport().connect(*self.all)
+
+    async def close(self) -> None:
+        """Let what is under way end."""
+        for messages in self.all:
+            await messages.drain(10)
+        if self._transport is not None:
+            await self._transport.close()
+        for database in self.databases:
+            await database.close()
 
 
-async def _work(options: Namespace, tally: Tally, services: Sequence[Messages]) -> None:
+async def _work(options: Namespace, tally: Tally, services: Services) -> None:
     """Handle until all have begun; then drain, which ends when the last of them is marked as handled."""
-    for messages in services:
+    working = [services.bills] if services.brokered and "both" not in options.action else services.all
+    for messages in working:
+        await messages.subscribe()
+    for messages in working:
         await messages.start(tally)
     await asyncio.sleep(1)
     say("ready")
@@ -102,38 +129,45 @@ async def _work(options: Namespace, tally: Tally, services: Sequence[Messages]) 
     await tally.wait()
     await asyncio.gather(*sending)
     begun = time.monotonic()
-    for messages in services:
+    for messages in working:
         await messages.drain(10)
     say({"begun": tally.begun, "drained": time.monotonic() - begun})
 
 
+async def _send(options: Namespace, services: Services) -> None:
+    """Store them; with a broker also relay them, until it has confirmed all."""
+
+    async def send(numbers: Sequence[int]) -> None:
+        async with services.databases[0].work() as work:
+            for number in numbers:
+                if "events" in options.action:
+                    await work.publish(Noted(number=number, note=NOTE))
+                elif "keyed" in options.action:
+                    await work.enqueue(Page(number=number, note=NOTE, book=str(number % 100)))
+                else:
+                    await work.enqueue(Note(number=number, note=NOTE))
+
+    async def confirmed() -> None:
+        await services.orders.flush(60)
+
+    if not services.brokered or "both" in options.action:
+        await send_async(options, send)
+        return
+    await services.orders.start()
+    await send_async(options, send, confirmed)
+
+
 async def _main(options: Namespace) -> None:
-    async with _services(options) as (orders, bills, database):
-        if options.action == "prepare":
-            for service in (orders, bills):
-                await upgrade(service._database, None)  # noqa: SLF001 - a bench needs no second list of them
-            return
-        message: Any = Note
-        if "events" in options.action:
-            message = Noted
-        elif "keyed" in options.action:
-            message = Page
-
-        async def send(numbers: Sequence[int]) -> None:
-            async with database.work() as work:
-                for number in numbers:
-                    if message is Noted:
-                        await work.publish(Noted(number=number, note=NOTE))
-                    elif message is Page:
-                        await work.enqueue(Page(number=number, note=NOTE, book=str(number % 100)))
-                    else:
-                        await work.enqueue(Note(number=number, note=NOTE))
-
-        if options.action.startswith("send"):
-            await send_async(options, send)
-        else:
-            options.sender = lambda: send_async(options, send)
-            await _work(options, Tally(options.count), (orders, bills))
+    services = Services(options)
+    if options.action == "prepare":
+        for database in services.databases:
+            await upgrade(database, None)
+    elif options.action.startswith("send"):
+        await _send(options, services)
+    else:
+        options.sender = lambda: _send(options, services)
+        await _work(options, Tally(options.count), services)
+    await services.close()
 
 
 uvloop.run(_main(arguments()))
