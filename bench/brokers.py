@@ -28,7 +28,7 @@ SUBJECTS = (
     Subject("Trenza", "trenza", "rabbitmq", kind="events", tables=True, promises=OURS),
     Subject("Trenza, finish()", "trenza", "rabbitmq", kind="events-finish", tables=True, promises=OURS),
     Subject("FastStream", "faststream", "rabbitmq"),
-    Subject("FastStream, ids in PostgreSQL", "faststream", "rabbitmq", kind="once", tables=True, promises=BY_HAND),
+    Subject("FastStream, outbox and ids by hand", "faststream", "rabbitmq", kind="once", tables=True, promises=BY_HAND),
     Subject("Taskiq", "taskiq", "rabbitmq", environment="taskiq-brokers"),
     Subject("Dramatiq", "dramatiq", "rabbitmq", environment="dramatiq-rabbitmq"),
     Subject("Celery", "celery", "rabbitmq"),
@@ -36,7 +36,7 @@ SUBJECTS = (
     Subject("Trenza, finish()", "trenza", "noida", kind="events-finish", tables=True, promises=OURS),
     Subject("FastStream", "faststream", "noida"),
     Subject("FastStream, in batches", "faststream", "noida", kind="batches"),
-    Subject("FastStream, ids in PostgreSQL", "faststream", "noida", kind="once", tables=True, promises=BY_HAND),
+    Subject("FastStream, outbox and ids by hand", "faststream", "noida", kind="once", tables=True, promises=BY_HAND),
     Subject("Taskiq", "taskiq", "noida", environment="taskiq-brokers", promises=("each 5 s", "no", "no")),
 )
 
@@ -136,8 +136,9 @@ def measure() -> Figures:
         "tells. Together: from the first sent to the last handled while both processes run. To best peer: by that. ms: from the "
         "commit (of a peer: the confirmation) to the beginning of the handler, median / p99, one at a time while all is idle. "
         "Acks late: what a receiver held when it died is handled again. Once: an effect in the database happens once, whatever "
-        "is delivered twice; *by hand* is a table of ids in the handler's transaction, without an outbox at the sender. Key "
-        "order: events of one key are handled one at a time, in their order.",
+        "is delivered twice; *by hand* is what a user adds to a library: an outbox table with a loop that publishes from it, and "
+        "a table of ids in the handler's transaction, both in the same PostgreSQL. Key order: events of one key are handled one "
+        "at a time, in their order.",
         columns=(
             "library", "broker", "sent/s", "handled/s", "together/s", "to best peer", "idle ms", "acks", "once", "key order",
         ),

@@ -79,6 +79,8 @@ async def send_async(options: argparse.Namespace, send: SendAsync, confirmed: Co
             await asyncio.sleep(options.pace)
             await send([number])
             stored.append((number, time.monotonic()))
+        if confirmed is not None:
+            await confirmed()
         say({"stored": stored})
         return
     waiting = iter(batches(options))

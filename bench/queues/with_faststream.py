@@ -1,7 +1,8 @@
 """FastStream: RabbitMQ (aio-pika) or Kafka (confluent-kafka), asyncio.
 
-``work-once`` and ``send-once`` are what its user writes for an effect that happens once: each message's id goes into a table of
-PostgreSQL, in the transaction of the effect, before the message is acknowledged.
+The kind ``once`` is what its user writes by hand for what we promise, but for an order: the sender commits each message to a
+table of PostgreSQL, from which a loop publishes it; the receiver notes each message's id in the transaction of the effect, before
+the message is acknowledged.
 """
 
 from __future__ import annotations
@@ -70,16 +71,50 @@ def _handlers(tally: Tally, pool: Any) -> dict[str, Handler]:
     return {"": note, "once": note_once, "batches": note_batch}
 
 
+class Outbox:
+    """Messages on their way to the broker, in a table."""
+
+    def __init__(self, pool: Any, publish: Handler) -> None:
+        self._pool = pool
+        self._publish = publish
+        self._filled, self._emptied = asyncio.Event(), asyncio.Event()
+
+    async def add(self, numbers: Sequence[int]) -> None:
+        """Commit them, beside whatever else the sender writes."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            for number in numbers:
+                await connection.execute("INSERT INTO outbox (number, note) VALUES ($1, $2)", number, NOTE)
+        self._emptied.clear()
+        self._filled.set()
+
+    async def relay(self) -> None:
+        """Publish and forget them, in batches."""
+        while True:
+            self._filled.clear()
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch("SELECT number, note FROM outbox ORDER BY number LIMIT 200 FOR UPDATE SKIP LOCKED")
+                await asyncio.gather(*(self._publish(dict(row)) for row in rows))
+                await connection.execute("DELETE FROM outbox WHERE number = ANY($1)", [row["number"] for row in rows])
+            if not rows and not self._filled.is_set():
+                self._emptied.set()
+                await self._filled.wait()
+
+    async def empty(self) -> None:
+        """All have been published."""
+        await self._emptied.wait()
+
+
 async def _main(options: Namespace) -> None:
     logging.disable(logging.INFO)
     tally = Tally(options.count)
     action, _, kind = options.action.partition("-")
     async with AsyncExitStack() as stack:
         pool = None
-        if options.database and action in {"work", "prepare"}:
+        if options.database:
             pool = await stack.enter_async_context(asyncpg.create_pool(options.database, min_size=options.concurrency))
         if action == "prepare":
             await pool.execute("CREATE TABLE seen (id text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())")
+            await pool.execute("CREATE TABLE outbox (number bigint PRIMARY KEY, note text NOT NULL)")
             return
         made = _rabbit if options.url.startswith("amqp") else _kafka
         broker, publish = made(options, _handlers(tally, pool)[kind] if action == "work" else None)
@@ -90,7 +125,12 @@ async def _main(options: Namespace) -> None:
 
         await stack.enter_async_context(broker)
         await broker.start()
-        if action == "send":
+        if action == "send" and kind == "once":
+            outbox = Outbox(pool, publish)
+            relay = asyncio.create_task(outbox.relay())
+            await send_async(options, outbox.add, outbox.empty)
+            relay.cancel()
+        elif action == "send":
             await send_async(options, send)
         else:
             await asyncio.sleep(1)
