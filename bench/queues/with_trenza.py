@@ -10,11 +10,15 @@ import logging
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 import uvloop
 from protocol import NOTE, Tally, arguments, say, send_async
 
+from trenza.chassis.blobs.local import LocalBlobs
+from trenza.chassis.blobs.signatures import UrlSigner
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.contract import Event, Task
 from trenza.chassis.data import Database
@@ -100,7 +104,11 @@ class Services:
             database.messages = messages
         self._transport = None
         if self.brokered:
-            self._transport = open_transport(f"{options.url}?prefix={options.queue}", blobs=None, clock=SystemClock())
+            self._folder = TemporaryDirectory(prefix="bench-")  # for messages larger than any here
+            folder = Path(self._folder.name)
+            signer = UrlSigner(b"k" * 32, public_url="http://127.0.0.1")
+            blobs = LocalBlobs(folder / "blobs", spool=folder / "spool", url_signer=signer)
+            self._transport = open_transport(f"{options.url}?prefix={options.queue}", blobs=blobs, clock=SystemClock())
             for messages in self.all:
                 messages.use(self._transport)
         else:
