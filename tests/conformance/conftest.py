@@ -23,7 +23,7 @@ from trenza.chassis.blobs.signatures import UrlSigner
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages import open_transport
-from trenza.chassis.messages.transports.base import Outgoing, Transport
+from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
 from trenza.chassis.testing.brokers import BROKERS, TITLES, Broker, NotInstalled, start_broker
 
 PATIENCE = 60.0
@@ -102,6 +102,18 @@ class Wires:
         transport = open_transport(url or self.url, blobs=self._blobs, clock=SystemClock())
         self._open.append(transport)
         return transport
+
+    @staticmethod
+    async def published(transport: Transport, *messages: Outgoing) -> None:
+        """Publish as the relay does: the whole batch again until it is taken."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    await transport.publish(messages)
+                except TransportUnavailable:
+                    await asyncio.sleep(0.1)
+                else:
+                    return
 
     async def close(self) -> None:
         for transport in self._open:
