@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from trenza.chassis.blobs.local import LocalBlobs
 from trenza.chassis.blobs.signatures import UrlSigner
@@ -109,6 +110,7 @@ async def prepare(service: str, database_url: str) -> None:
 async def main(service: str, database_url: str, transport_url: str, *more: str) -> None:
     """Run one of the two services until SIGTERM."""
     folder, loaves, ovens = Path(more[0]), int(more[1]), int(more[2])
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # nobody empties the other pipe all the time
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     blobs = LocalBlobs(folder / "blobs", spool=folder / "spool", url_signer=UrlSigner(b"k" * 32, public_url="http://127.0.0.1"))

@@ -1,4 +1,4 @@
-"""The line to Kafka is cut, stalled or slow. Tansu stands behind a proxy of each test, and tells its clients the proxy's address."""
+"""The line to Kafka is cut, stalled or slow: Tansu stands behind a proxy of each test, whose address it tells its clients."""
 
 from __future__ import annotations
 
