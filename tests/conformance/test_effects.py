@@ -232,15 +232,15 @@ async def test_a_database_that_restarts_under_load_loses_and_repeats_nothing(
 ) -> None:
     """That of all processes, while events are announced, on their way, and being handled."""
     bakery = await make_bakery(EVENTS)
-    shops = [await bakery.start("shop") for _ in range(2)]
-    baker = await bakery.start("bakery", loaves=EVENTS // 3)
+    processes = await asyncio.gather(bakery.start("shop"), bakery.start("shop"), bakery.start("bakery", loaves=0))
+    bakery.order(processes[-1], EVENTS // 3)
     await bakery.reached(1)
-    bakery.order(baker, EVENTS * 2 // 3)
+    bakery.order(processes[-1], EVENTS * 2 // 3)
     with postgres_server.halted():
-        bakery.order(baker, EVENTS)
-        await bakery.says(baker, "refused")
+        bakery.order(processes[-1], EVENTS)
+        await bakery.says(processes[-1], "refused")
     await bakery.all_shelved()
-    await asyncio.gather(*(stopped(process) for process in (*shops, baker)))
+    await asyncio.gather(*(stopped(process) for process in processes))
 
 
 @pytest.mark.timeout(PER_TEST * 3 + PER_EVENT * EVENTS)
@@ -254,12 +254,16 @@ async def test_clocks_that_jump_lose_and_repeat_nothing(make_bakery: MakeBakery,
         written.replace(clock)
 
     move(0)
-    shops = [await bakery.start("shop", clock=clock), await bakery.start("shop")]
-    relay = await bakery.start("bakery", loaves=0)
-    baker = await bakery.start("bakery", loaves=EVENTS // 4, clock=clock)
+    processes = await asyncio.gather(
+        bakery.start("shop"),
+        bakery.start("shop", clock=clock),
+        bakery.start("bakery", loaves=0),  # it relays what the other one announces
+        bakery.start("bakery", loaves=0, clock=clock),
+    )
+    bakery.order(processes[-1], EVENTS // 4)
     for turn, seconds in enumerate((3600, -3600, 0), 2):
         await bakery.reached(EVENTS * (turn - 1.5) / 4)
-        bakery.order(baker, EVENTS * turn // 4)
+        bakery.order(processes[-1], EVENTS * turn // 4)
         move(seconds)
     await bakery.all_shelved()
-    await asyncio.gather(*(stopped(process) for process in (*shops, relay, baker)))
+    await asyncio.gather(*(stopped(process) for process in processes))
