@@ -1,7 +1,7 @@
 """A process of the bakery, which announces loaves, or of the shop, which counts them: killed and started again by tests.
 
 Run as ``python process.py bakery|shop DATABASE_URL TRANSPORT_URL BLOBS_FOLDER LOAVES OVENS``, which drains on SIGTERM, or as
-``python process.py prepare bakery|shop DATABASE_URL``, which makes the tables.
+``python process.py prepare bakery DATABASE_URL shop DATABASE_URL``, which makes the tables.
 
 A bakery has baked so many loaves, and goes on when standard input names a larger number. It says "refused" when the database is
 away. ``BAKERY_CLOCK`` names a file with the seconds by which the process's clock is ahead (negative: behind).
@@ -140,6 +140,7 @@ async def main(service: str, database_url: str, transport_url: str, *more: str) 
 
 if __name__ == "__main__":
     if sys.argv[1] == "prepare":
-        asyncio.run(prepare(*sys.argv[2:]))
+        for which in (2, 4):
+            asyncio.run(prepare(*sys.argv[which : which + 2]))
     else:
         asyncio.run(main(*sys.argv[1:]))

@@ -168,9 +168,9 @@ async def make_bakery(request: pytest.FixtureRequest, broker: Broker, tmp_path: 
         else:
             url: str = request.getfixturevalue("postgres_url")
             urls = dict.fromkeys(("bakery", "shop"), url)
-        for service, url in urls.items():
-            made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
-            assert await made.wait() == 0
+        places = [text for place in urls.items() for text in place]
+        made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", *places)
+        assert await made.wait() == 0
         bakery = Bakery(broker, urls, tmp_path, events)
         made_here.append(bakery)
         return bakery

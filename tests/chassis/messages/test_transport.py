@@ -18,6 +18,7 @@ from trenza.chassis.messages.definitions import Delivery, reacts
 from trenza.chassis.messages.outbox import Outbox
 from trenza.chassis.messages.tables import inbox, outbox
 from trenza.chassis.messages.transports.base import Outgoing, TransportUnavailable
+from trenza.chassis.testing.clock import ManualClock
 
 
 class Baked(Event, type="bakery.Baked", key="oven"):
@@ -151,6 +152,22 @@ async def test_one_relay_at_a_time_publishes_and_a_dead_ones_lease_runs_out(data
     nothing = await first.claim(1, lease)
     assert nothing is not None
     assert nothing.messages == ()
+
+
+async def test_the_lease_of_a_relay_that_died_with_its_clock_an_hour_ahead_holds_up_nothing(
+    database: Any, clock: Any, service_of: Any
+) -> None:
+    ahead, lease = ManualClock(clock.now() + timedelta(hours=1)), timedelta(seconds=15)
+    service_of(clock=clock)
+    await publish(database, 1, 2)
+    died = await Outbox(database, "test", ahead).claim(1, lease)
+    assert died is not None
+    successor, other = Outbox(database, "test", clock), Outbox(database, "test", clock)
+    taken_over = await successor.claim(10, lease)
+    assert taken_over is not None
+    assert [message.id for message in taken_over.messages][:1] == [message.id for message in died.messages]
+    assert len(taken_over.messages) == 2
+    assert await other.claim(10, lease) is None
 
 
 async def test_unreadable_bodies_become_dead_letters_once(service_of: Any) -> None:
