@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from trenza.chassis.contract import CallFailed, Task
@@ -326,7 +327,7 @@ class Leaving(Database):
 
     away = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: URL) -> None:
         super().__init__(url, schema="test")
         self.refusals = asyncio.Semaphore(0)
 
