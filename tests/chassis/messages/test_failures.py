@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -370,4 +370,30 @@ async def test_what_ends_while_the_database_is_away_is_recorded_when_it_is_back(
     state = await ended(messages, task_id)
     assert (state.state, state.attempts) == ("completed", 2 if writes else 1)
     await messages.drain(1)
+    await leaving.close()
+
+
+async def test_a_drain_ends_while_the_database_is_away(service_of: Any, database: Database) -> None:
+    """It cannot give back what a handler holds that does not listen to cancellation."""
+    leaving, begun, go_on = Leaving(database.url), asyncio.Event(), asyncio.Event()
+
+    @handles(Pour)
+    async def pour(*_: Any) -> None:
+        begun.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    messages = service_of(pour, on=leaving)
+    await messages.start()
+    async with leaving.work() as work:
+        task_id = await work.enqueue(Pour())
+    await asyncio.wait_for(begun.wait(), 20)
+    leaving.away = True
+    try:
+        await asyncio.wait_for(messages.drain(0), 20)
+    finally:
+        leaving.away = False
+        go_on.set()
+    assert (await ended(messages, task_id)).state == "completed"
     await leaving.close()

@@ -90,8 +90,11 @@ class Attempt:
         self._stop = "cancelled"
 
     async def give_back(self) -> None:
-        """Release the message without counting the attempt."""
-        await self._record("released", lambda work: endings.release(work, self.claimed, self._its.clock.now()))
+        """Release the message without counting the attempt. Where the database is away, its lease has to run out."""
+        try:
+            await self._record("released", lambda work: endings.release(work, self.claimed, self._its.clock.now()))
+        except DatabaseUnavailable as error:
+            logger.warning("message not given back; its lease ends", service=self._its.service, reason=str(error))
 
     async def run(self) -> Outcome:
         """Handle the message, record the outcome and return it. Raises nothing: what cannot be recorded ends with the lease."""
