@@ -24,7 +24,7 @@ from trenza.chassis.clock import SystemClock
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages import open_transport
 from trenza.chassis.messages.transports.base import Outgoing, Transport
-from trenza.chassis.testing.brokers import BROKERS, TITLES, Broker, NotInstalled, start_broker
+from trenza.chassis.testing.brokers import BROKERS, Broker, NotInstalled, broker_class, start_broker
 
 PATIENCE = 60.0
 """Seconds within which everything has arrived, on a machine under load and after a broker's restart."""
@@ -146,7 +146,9 @@ class Table:
         brokers = [name for name in BROKERS if any(name in row for row in self._outcomes.values())]
         events, kills = (int(os.environ.get(f"CONFORMANCE_{name}", default)) for name, default in (("EVENTS", 300), ("KILLS", 2)))
         page = HEAD.format(date=datetime.now(UTC).date().isoformat(), events=events, kills=kills)
-        page += "| " + " | ".join(("", *(TITLES[name] for name in brokers))) + " |\n|" + "---|" * (len(brokers) + 1) + "\n"
+        page += (
+            "| " + " | ".join(("", *(broker_class(name).name for name in brokers))) + " |\n|" + "---|" * (len(brokers) + 1) + "\n"
+        )
         for guarantee, row in self._outcomes.items():
             cells = (", ".join(sorted(row[name])) if name in row else "" for name in brokers)
             page += f"| {guarantee[0].upper()}{guarantee[1:]} | " + " | ".join(cells) + " |\n"
