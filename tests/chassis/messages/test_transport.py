@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -108,6 +109,51 @@ async def test_a_transport_that_fails_is_tried_again_and_nothing_arrives_twice(
     assert await messages.flush(10)
     assert await effects.all() == ["1", "2", "3"]
     assert transport.published == [3, 3]
+
+
+async def test_commits_do_not_hurry_a_relay_whose_transport_is_away(service_of: Any, effects: Any, database: Any) -> None:
+    done = asyncio.Event()
+
+    @reacts(Baked)
+    async def shelve(_: Any, event: Baked, delivery: Delivery) -> None:
+        async with delivery.finish() as work:
+            await effects.add(work, str(event.loaf))
+        if event.loaf == 40:
+            done.set()
+
+    messages = service_of(shelve)
+    transport = Flaky(10**6, after_delivery=False)
+    transport.connect(messages)
+    await messages.start()
+    begun = time.monotonic()
+    for loaf in range(41):
+        await publish(database, loaf)
+    # Tried at once, and after pauses of 0.5, 1, 2, 4 and then 5 seconds.
+    assert len(transport.published) <= 2 + (time.monotonic() - begun)
+    transport.failures = 0
+    await asyncio.wait_for(done.wait(), 20)
+    assert len(await effects.all()) == 41
+
+
+async def test_a_transport_that_is_away_does_not_hold_up_a_drain(service_of: Any, database: Any) -> None:
+    class Silent(LocalTransport):
+        """Takes a publication and says nothing of it."""
+
+        asked = asyncio.Event()
+
+        async def publish(self, _: Sequence[Outgoing]) -> None:
+            self.asked.set()
+            await asyncio.Event().wait()
+
+    messages, transport = service_of(), Silent()
+    transport.connect(messages)
+    await messages.start()
+    await publish(database, 1)
+    await asyncio.wait_for(transport.asked.wait(), 20)
+    begun = time.monotonic()
+    await messages.drain(60)
+    assert time.monotonic() - begun < 6
+    assert await outbox_states(database) == ["waiting"]
 
 
 async def test_a_drain_flushes_the_outbox_and_reports_what_it_cannot(service_of: Any, database: Any) -> None:

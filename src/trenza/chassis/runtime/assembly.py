@@ -18,6 +18,7 @@ from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.http.idempotency import free_interrupted_keys
 from trenza.chassis.http.mounted import Mounted
 from trenza.chassis.messages import Messages, open_transport
+from trenza.chassis.runtime.broker import BrokerWatch
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.runtime.readiness import Readiness
@@ -84,6 +85,7 @@ class Assembly:
         self.blobs: Blobs = open_blobs(settings)
         url = None if settings.transport_url is None else settings.transport_url.get_secret_value()
         self.transport = open_transport(url, blobs=self.blobs, clock=self.clock)
+        self.broker = BrokerWatch(self.transport)
         self.messages = self._messages()
         for messages in self.messages.values():
             messages.use(self.transport)
@@ -176,9 +178,10 @@ class Assembly:
                 if service.name in self.mounts:
                     await stack.enter_async_context(self.mounts[service.name].running())
             stack.push_async_callback(self.transport.close)
+            stack.push_async_callback(self.broker.close)
             stack.push_async_callback(self._drain_messages)
-            for messages in self.messages.values():  # all before the first begins to publish
-                await messages.subscribe()
+            # All before the first begins to publish.
+            await asyncio.gather(self.broker.look(), *(messages.subscribe() for messages in self.messages.values()))
             for service, implementation in self._built:
                 if service.name in self.messages:
                     if self._alone and self.databases[service.name].is_sqlite:

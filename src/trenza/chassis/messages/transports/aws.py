@@ -9,9 +9,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 from trenza.chassis.messages.transports.aws_clients import CALL_SECONDS, FAILURES, Clients, told
 from trenza.chassis.messages.transports.aws_publishing import Publisher
-from trenza.chassis.messages.transports.aws_queues import Queue, QueueConsumer
+from trenza.chassis.messages.transports.aws_queues import Interruptions, Queue, QueueConsumer
 from trenza.chassis.messages.transports.aws_topology import Found, Topology
-from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.base import (
+    SUBSCRIBE_SECONDS,
+    Outgoing,
+    Receiver,
+    Transport,
+    TransportUnavailable,
+)
 from trenza.chassis.messages.transports.opening import BrokerUrl
 
 __all__ = ["AwsTransport"]
@@ -29,6 +35,7 @@ class AwsTransport(Transport):
 
     def __init__(self, url: BrokerUrl) -> None:
         self._region, self._create = _read(url.text)
+        self.place = f"AWS in {self._region}"
         self._prefix = url.prefix
         self._stack = AsyncExitStack()
         self._clients: Clients | None = None
@@ -51,21 +58,22 @@ class AwsTransport(Transport):
             raise
         except FAILURES as error:
             self._look_again()
-            raise TransportUnavailable(f"AWS did not take the messages: {told(error)}") from error
+            raise TransportUnavailable(f"{self.place} did not take the messages: {told(error)}") from error
 
     async def subscribe(self, service: str, types: frozenset[str], receiver: Receiver) -> None:
         """Poll the queues of a service from now on, or from when AWS is reached."""
         await self.unsubscribe(service)
         self._types[service] = types
         self._look_again()
+        interruptions = Interruptions(service)
         self._consumers[service] = (
-            QueueConsumer(service, lambda: self._queue(service, 0), self._look_again, receiver),
-            QueueConsumer(service, lambda: self._queue(service, 1), self._look_again, receiver),
+            QueueConsumer(lambda: self._queue(service, 0), self._look_again, receiver, interruptions),
+            QueueConsumer(lambda: self._queue(service, 1), self._look_again, receiver, interruptions),
         )
         for consumer in self._consumers[service]:
             consumer.start()
         with suppress(TransportUnavailable, *FAILURES):  # the consumers tell of it, and go on trying
-            await self._found_soon()
+            await self._found_soon(SUBSCRIBE_SECONDS)
 
     async def unsubscribe(self, service: str) -> None:
         """Stop polling; returns when no delivery is under way. What the queues hold stays there."""
@@ -85,7 +93,7 @@ class AwsTransport(Transport):
             raise
         except FAILURES as error:
             self._look_again()
-            raise TransportUnavailable(f"AWS does not answer: {told(error)}") from error
+            raise TransportUnavailable(f"{self.place} does not answer: {told(error)}") from error
 
     async def close(self) -> None:
         """Give back what is being stored, and close the connections."""
@@ -106,9 +114,9 @@ class AwsTransport(Transport):
             raise TransportUnavailable(f"{service} is not subscribed any more")
         return (await self._opened()).sqs, found.queues[service][which]
 
-    async def _found_soon(self) -> tuple[Found, Publisher]:
+    async def _found_soon(self, seconds: float = _PATIENCE_SECONDS) -> tuple[Found, Publisher]:
         """Everything, within seconds. Whoever else waits for it goes on waiting."""
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(seconds):
             return await self._found_now()
 
     async def _found_now(self) -> tuple[Found, Publisher]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["Outgoing", "Receiver", "Transport", "TransportUnavailable"]
+__all__ = ["SUBSCRIBE_SECONDS", "Outgoing", "Receiver", "Transport", "TransportUnavailable"]
+
+SUBSCRIBE_SECONDS = 3.0
+"""How long `Transport.subscribe` waits for a broker that does not answer: a start does not depend on one."""
 
 Receiver = Callable[[Sequence[str | bytes]], Awaitable[None]]
 """Stores a batch of bodies. Once it returns, the transport may acknowledge them; when it raises, it delivers them again."""
@@ -35,6 +38,9 @@ class Transport(Protocol):
     (``tests/conformance``) holds every transport to what is said here.
     """
 
+    place: str
+    """Which broker it is and where, for operators: ``Kafka at host:9092``. Never a user or a password."""
+
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Hand over a batch. Returns when every message is safe with the transport; raises `TransportUnavailable`.
 
@@ -48,8 +54,8 @@ class Transport(Protocol):
 
         Bodies come in batches, in their order within each key, one batch of a key at a time over all processes of the service;
         ``receiver`` has stored one when it returns. When it raises, or the process ends, they come again, before later ones of
-        their keys. A subscription outlives its process. While the broker is away this returns within seconds, and the transport
-        goes on trying.
+        their keys. A subscription outlives its process. While the broker is away this returns within `SUBSCRIBE_SECONDS`, and the
+        transport goes on trying.
         """
         ...
 
