@@ -6,6 +6,7 @@ from typing import Final
 
 from trenza.chassis.http.phrases import Language, Phrase, Phrases
 from trenza.services.photos.contract import (
+    CallbackForbidden,
     FileMissing,
     InlineTooLarge,
     InvalidBase64,
@@ -62,6 +63,11 @@ PHRASES: Final[Phrases] = {
         )
         for field in ("taken_at", "from", "to")
     },
+    CallbackForbidden.code: _es(
+        "Dirección de aviso no permitida",
+        "El campo {field} indica una dirección que no es pública, a la que nunca se avisaría.",
+        "indique un host público; TRENZA_PHOTOS_WEBHOOK_ALLOW puede admitir este",
+    ),
     InvalidUpid.code: _es(
         "UPID no válido",
         "El campo {field} no es un UPID. Se admite: {limit}.",

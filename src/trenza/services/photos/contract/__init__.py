@@ -7,6 +7,7 @@ from uuid import UUID
 
 from trenza.chassis.contract import Contract, operation
 from trenza.services.photos.contract.errors import (
+    CallbackForbidden,
     FileMissing,
     InlineTooLarge,
     InvalidBase64,
@@ -46,6 +47,7 @@ from trenza.services.photos.contract.values import (
 
 __all__ = [
     "MAX_PAGE",
+    "CallbackForbidden",
     "FileMissing",
     "InlineTooLarge",
     "InvalidBase64",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trenza.chassis.contract import ContractError
 
 __all__ = [
+    "CallbackForbidden",
     "FileMissing",
     "InlineTooLarge",
     "InvalidBase64",
@@ -35,6 +36,13 @@ class InvalidUpid(InvalidField):
 
     code = "INVALID_UPID"
     title = "Invalid UPID"
+
+
+class CallbackForbidden(InvalidField):
+    """A ``callback_url`` is at an address that is not public, and that the operator does not allow."""
+
+    code = "CALLBACK_FORBIDDEN"
+    title = "Callback address forbidden"
 
 
 class FileMissing(InvalidField):

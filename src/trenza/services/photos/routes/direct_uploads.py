@@ -65,7 +65,7 @@ class DirectUploadBody(AnswerBody):
 async def start_upload(request: Request, photos: Service, caller: Editor, order: DirectUploadOrder) -> Response:
     """A link to put one large file straight into the object store. Then call `…/complete`."""
     await photos.maintenance.refuse_uploads()
-    details = caller.placed(order.details(photos.settings.zone))
+    details = caller.placed(order.details(photos.settings))
 
     async def start() -> Response:
         upload, url = await photos.direct_uploads.start(details, filename=order.filename, size=order.bytes, sha256=order.sha256)

@@ -81,7 +81,7 @@ async def process_photo(request: Request, photos: Service, caller: Editor) -> Re
     await photos.maintenance.refuse_uploads()
     body = await _body(request)
     order = _read(body)
-    details = caller.placed(order.details(photos.settings.zone))
+    details = caller.placed(order.details(photos.settings))
     content = _decoded(order.image_base64)
     wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
     return await photos.idempotency.run(

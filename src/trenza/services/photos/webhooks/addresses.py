@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["AddressForbidden", "Allowed", "HostUnknown", "reachable_addresses"]
+__all__ = ["AddressForbidden", "Allowed", "HostUnknown", "literal_address", "reachable_addresses"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -49,6 +49,21 @@ class Allowed:
     def permits(self, host: str, address: Address) -> bool:
         """Whether a host at this address may be reached."""
         return host.lower() in self.hosts or is_public(address) or any(address in network for network in self.networks)
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that a host of a URL is, in any form that connecting would take for one; None for a name.
+
+    Beside the usual forms these are those of `inet_aton`: ``2130706433``, ``0x7f000001`` and ``127.1`` all are 127.0.0.1.
+    """
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 async def reachable_addresses(host: str, port: int, allowed: Allowed) -> tuple[str, ...]:
