@@ -17,6 +17,7 @@ from trenza.services.photos.contract import (
     PhotoNotFound,
     UnderMaintenance,
     UnitForbidden,
+    UploadCompleted,
     UploadIncomplete,
     UploadMismatch,
     UploadNotFound,
@@ -89,6 +90,9 @@ PHRASES: Final[Phrases] = {
     ),
     UploadNotFound.code: _es(
         "Subida no encontrada", "No tiene ninguna subida con este identificador, o ha caducado.", "pida otra"
+    ),
+    UploadCompleted.code: _es(
+        "Subida completada", "Esta subida ya se ha completado; su enlace no admite más archivos.", "pida otra subida"
     ),
     UploadIncomplete.code: _es(
         "Subida incompleta", "Aún no se ha recibido el archivo en el enlace.", "envíelo con PUT y complete después"

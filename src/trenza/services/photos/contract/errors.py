@@ -16,6 +16,7 @@ __all__ = [
     "PhotoNotFound",
     "UnderMaintenance",
     "UnitForbidden",
+    "UploadCompleted",
     "UploadIncomplete",
     "UploadMismatch",
     "UploadNotFound",
@@ -94,6 +95,13 @@ class UploadIncomplete(ContractError):
 
     status = 409
     title = "Upload incomplete"
+
+
+class UploadCompleted(ContractError):
+    """A file came for a direct upload that has been completed: its link has served."""
+
+    status = 409
+    title = "Upload completed"
 
 
 class UploadMismatch(ContractError):

@@ -48,7 +48,8 @@ class DirectUploadBody(AnswerBody):
     id: UUID
     method: Literal["PUT"]
     url: str = Field(
-        description="Takes this one file, of just so many bytes, until it expires; send `Content-Length`, and no token."
+        description="Takes this one file, of just so many bytes, until it expires or the upload is completed; "
+        "send `Content-Length`, and no token."
     )
     expires_at: datetime
     headers: dict[str, str] = Field(description="To send with the file.")
