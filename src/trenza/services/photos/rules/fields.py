@@ -192,7 +192,7 @@ def _json_pair(text: str) -> list[float]:
     pair = []
     for names in (_LATITUDE_NAMES, _LONGITUDE_NAMES):
         values = [found[name] for name in names if name in found]
-        pair += [value for value in values[:1] if isinstance(value, int | float)]
+        pair += [value for value in values[:1] if isinstance(value, int | float) and not isinstance(value, bool)]
     return pair
 
 
