@@ -15,6 +15,7 @@ from trenza.services.photos.routes.bodies import OrderBody
 from trenza.services.photos.rules import UploadDetails
 from trenza.services.photos.service import IncomingFile
 from trenza.services.photos.settings import PhotosSettings
+from trenza.services.photos.webhooks.addresses import refuse_internal
 
 __all__ = ["UPLOAD_FORM", "DetailsOrder", "incoming", "read_details", "read_form"]
 
@@ -48,13 +49,16 @@ def read_form(form: ReceivedForm, settings: PhotosSettings) -> UploadDetails:
 
 def read_details(fields: Mapping[str, str | None], settings: PhotosSettings) -> UploadDetails:
     """What is said about the photos of an upload. Raises `InvalidField` for the first field that is not acceptable."""
+    callback = rules.read_callback(fields.get("callback_url"))
+    if callback is not None:
+        refuse_internal(callback, settings.webhook_reach)
     return UploadDetails(
         upid=rules.read_upid(fields.get("upid")),
         stage=rules.read_stage(fields.get("stage")),
         description=rules.read_description(fields.get("description")),
         taken_at=rules.read_moment(fields.get("taken_at"), field="taken_at", zone=settings.zone),
         location=rules.read_location(fields.get("location")),
-        callback_url=rules.read_callback(fields.get("callback_url"), settings.webhook_reach),
+        callback_url=callback,
         unit=rules.read_unit(fields.get(rules.UNIT_FIELD)),
     )
 

@@ -12,8 +12,7 @@ from pydantic import JsonValue
 
 from trenza.chassis.auth.roles import UNIT
 from trenza.services.images.contract import Location
-from trenza.services.photos.contract import CallbackForbidden, InvalidField, InvalidUpid, Stage
-from trenza.services.photos.webhooks.addresses import Allowed, literal_address
+from trenza.services.photos.contract import InvalidField, InvalidUpid, Stage
 
 __all__ = [
     "DESCRIPTION_LIMIT",
@@ -147,11 +146,8 @@ def read_location(text: str | None) -> Location | None:
     return Location(latitude=latitude, longitude=longitude)
 
 
-def read_callback(text: str | None, allowed: Allowed) -> str | None:
-    """The URL to tell, None when empty, or `InvalidField`. A host that is an address must be public or ``allowed``.
-
-    What the name of a host stands for is judged when it is told: it may be another address by then.
-    """
+def read_callback(text: str | None) -> str | None:
+    """The URL to tell, None when empty, or `InvalidField`. Which addresses may be reached is judged elsewhere."""
     if not text or not text.strip():
         return None
     url = text.strip()
@@ -164,13 +160,6 @@ def read_callback(text: str | None, allowed: Allowed) -> str | None:
         raise InvalidField(
             "callback_url is not an absolute http(s) URL without user and password",
             **_hint("callback_url", f"http(s)://, 1..{CALLBACK_LIMIT}", "write it like https://example.org/hooks/photos"),
-        )
-    address = literal_address(parts.hostname or "")
-    if address is not None and not allowed.permits(str(address), address):
-        raise CallbackForbidden(
-            "callback_url is at an address that is not public, and would never be told",
-            field="callback_url",
-            remedy="name a public host; TRENZA_PHOTOS_WEBHOOK_ALLOW could list this one",
         )
     return url
 
