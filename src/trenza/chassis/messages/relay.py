@@ -28,7 +28,7 @@ _LINGER_SECONDS = 0.02
 """How long to wait for more before what was published is recorded. A crash meanwhile repeats the batch."""
 _BUSY_SECONDS = 0.25
 """How soon to try again while another process's relay is at work."""
-_LAST_SECONDS = 3.0
+_LAST_SECONDS = 2.0
 """How long a publication under way may take when the process stops, and each of those that follow."""
 _LAST_CHANCE_SECONDS = 0.5
 """The same where the last publication has failed: what waits leaves with the next start."""
@@ -83,7 +83,7 @@ class Relay:
     async def stop(self, transport: Transport, timeout: float) -> None:
         """Stop, and hand over what waits within ``timeout`` seconds; what remains leaves with the next start.
 
-        A transport that does not answer holds nobody up for more than about three seconds.
+        A transport that does not answer holds nobody up for more than two seconds or three.
         """
         await self._loop.stop(0.0 if self._failing else _LAST_SECONDS)
         self._patience = _LAST_CHANCE_SECONDS if self._failing else _LAST_SECONDS
