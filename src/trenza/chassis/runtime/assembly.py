@@ -30,6 +30,9 @@ __all__ = ["Assembly", "open_databases", "read_service_settings"]
 
 C = TypeVar("C", bound=Contract)
 
+_SUBSCRIBE_SECONDS = 3.0
+"""How long a start waits for a broker; transports go on by themselves."""
+
 
 def read_service_settings(services: tuple[Service, ...], platform: PlatformSettings) -> dict[str, BaseSettings]:
     """Every service's settings by its name.
@@ -180,8 +183,7 @@ class Assembly:
             stack.push_async_callback(self.transport.close)
             stack.push_async_callback(self.broker.close)
             stack.push_async_callback(self._drain_messages)
-            # All before the first begins to publish.
-            await asyncio.gather(self.broker.look(), *(messages.subscribe() for messages in self.messages.values()))
+            await self._subscribe(stack)
             for service, implementation in self._built:
                 if service.name in self.messages:
                     if self._alone and self.databases[service.name].is_sqlite:
@@ -194,10 +196,25 @@ class Assembly:
             finally:
                 self.readiness.drain()
 
+    async def _subscribe(self, stack: AsyncExitStack) -> None:
+        """Let all services receive before the first begins to publish; a broker that does not answer is not waited for."""
+        asking = [asyncio.create_task(messages.subscribe()) for messages in self.messages.values()]
+        asking.append(asyncio.create_task(self.broker.look()))
+        stack.push_async_callback(_cancel, asking)
+        done, _ = await asyncio.wait(asking, timeout=_SUBSCRIBE_SECONDS)
+        for task in done:
+            task.result()
+
     async def _drain_messages(self) -> None:
         """Let running handlers finish in what is left of the drain's time; all services at once, for they feed each other."""
         left = self.readiness.seconds_left()
         await asyncio.gather(*(messages.drain(left) for messages in self.messages.values()))
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Absent:

@@ -11,13 +11,7 @@ from trenza.chassis.messages.transports.aws_clients import CALL_SECONDS, FAILURE
 from trenza.chassis.messages.transports.aws_publishing import Publisher
 from trenza.chassis.messages.transports.aws_queues import Interruptions, Queue, QueueConsumer
 from trenza.chassis.messages.transports.aws_topology import Found, Topology
-from trenza.chassis.messages.transports.base import (
-    SUBSCRIBE_SECONDS,
-    Outgoing,
-    Receiver,
-    Transport,
-    TransportUnavailable,
-)
+from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
 
 __all__ = ["AwsTransport"]
@@ -73,7 +67,7 @@ class AwsTransport(Transport):
         for consumer in self._consumers[service]:
             consumer.start()
         with suppress(TransportUnavailable, *FAILURES):  # the consumers tell of it, and go on trying
-            await self._found_soon(SUBSCRIBE_SECONDS)
+            await self._found_soon()
 
     async def unsubscribe(self, service: str) -> None:
         """Stop polling; returns when no delivery is under way. What the queues hold stays there."""
@@ -114,9 +108,9 @@ class AwsTransport(Transport):
             raise TransportUnavailable(f"{service} is not subscribed any more")
         return (await self._opened()).sqs, found.queues[service][which]
 
-    async def _found_soon(self, seconds: float = _PATIENCE_SECONDS) -> tuple[Found, Publisher]:
+    async def _found_soon(self) -> tuple[Found, Publisher]:
         """Everything, within seconds. Whoever else waits for it goes on waiting."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_PATIENCE_SECONDS):
             return await self._found_now()
 
     async def _found_now(self) -> tuple[Found, Publisher]:

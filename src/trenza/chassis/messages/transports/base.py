@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["SUBSCRIBE_SECONDS", "Outgoing", "Receiver", "Transport", "TransportUnavailable"]
-
-SUBSCRIBE_SECONDS = 3.0
-"""How long `Transport.subscribe` waits for a broker that does not answer: a start does not depend on one."""
+__all__ = ["Outgoing", "Receiver", "Transport", "TransportUnavailable"]
 
 Receiver = Callable[[Sequence[str | bytes]], Awaitable[None]]
 """Stores a batch of bodies. Once it returns, the transport may acknowledge them; when it raises, it delivers them again."""
@@ -54,8 +51,8 @@ class Transport(Protocol):
 
         Bodies come in batches, in their order within each key, one batch of a key at a time over all processes of the service;
         ``receiver`` has stored one when it returns. When it raises, or the process ends, they come again, before later ones of
-        their keys. A subscription outlives its process. While the broker is away this returns within `SUBSCRIBE_SECONDS`, and the
-        transport goes on trying.
+        their keys. A subscription outlives its process. While the broker is away this returns within seconds, and the transport
+        goes on trying.
         """
         ...
 

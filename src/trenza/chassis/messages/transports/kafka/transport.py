@@ -6,13 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from trenza.chassis.messages.transports.base import (
-    SUBSCRIBE_SECONDS,
-    Outgoing,
-    Receiver,
-    Transport,
-    TransportUnavailable,
-)
+from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.kafka.cluster import Cluster, Topics
 from trenza.chassis.messages.transports.kafka.publisher import Publisher
 from trenza.chassis.messages.transports.kafka.subscription import Subscription
@@ -22,6 +16,7 @@ from trenza.chassis.messages.transports.opening import BrokerUrl
 __all__ = ["KafkaTransport"]
 
 _PUBLISH_SECONDS = 8.0
+_SUBSCRIBE_SECONDS = 5.0
 
 
 class KafkaTransport(Transport):
@@ -60,7 +55,7 @@ class KafkaTransport(Transport):
         if not types:
             return
         self._subscriptions[service] = subscription = Subscription(self._cluster, self._topics, service, types, receiver)
-        await subscription.begun(SUBSCRIBE_SECONDS)
+        await subscription.begun(_SUBSCRIBE_SECONDS)
 
     async def unsubscribe(self, service: str) -> None:
         """Stop delivering to a service, and leave its group."""

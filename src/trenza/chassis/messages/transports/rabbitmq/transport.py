@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aio_pika.exceptions import DeliveryError
 
-from trenza.chassis.messages.transports.base import (
-    SUBSCRIBE_SECONDS,
-    Outgoing,
-    Receiver,
-    Transport,
-    TransportUnavailable,
-)
+from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
 from trenza.chassis.messages.transports.rabbitmq.line import Line
 from trenza.chassis.messages.transports.rabbitmq.subscription import Subscription, pause_after
@@ -82,8 +75,7 @@ class RabbitTransport(Transport):
         subscription = self._subscriptions[service] = Subscription(service, types, receiver)
         subscription.task = asyncio.create_task(self._serve(subscription), name=f"{service} rabbitmq")
         if not self._receiving.away:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(subscription.tried.wait(), SUBSCRIBE_SECONDS)
+            await subscription.tried.wait()
 
     async def unsubscribe(self, service: str) -> None:
         """Let a delivery under way end, then close the channel."""
