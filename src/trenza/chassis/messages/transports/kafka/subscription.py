@@ -154,9 +154,13 @@ class Subscription:
         return [] if self._broken else [message for message in read if self._is_ours(message)]
 
     def _is_heard(self, consumer: Consumer, read: Sequence[Message]) -> bool:
-        """Whether Kafka answers again. A client connects anew by itself, and tells nobody."""
+        """Whether Kafka answers again for all our partitions. A client connects anew by itself, and tells nobody."""
+        if any(message.error() is None for message in read):
+            return True
         with suppress(KafkaException):
-            return any(message.error() is None for message in read) or bool(consumer.list_topics(timeout=_STAY_SECONDS).brokers)
+            topics = consumer.list_topics(timeout=_STAY_SECONDS).topics
+            partitions = [partition for name in self._names if name in topics for partition in topics[name].partitions.values()]
+            return bool(partitions) and all(partition.leader >= 0 for partition in partitions)
         return False
 
     def _is_ours(self, message: Message) -> bool:
@@ -244,7 +248,7 @@ class Subscription:
     def _on_error(self, error: KafkaError) -> None:
         _log.warning("the connection to Kafka has a fault", service=self._service, error=str(error))
         self._broken |= error.fatal()
-        self._interruptions += error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - the library's name for it
+        self._interruptions += 1
 
     def _tell(self, event: asyncio.Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits
