@@ -18,7 +18,7 @@ from bench.tables import Figures
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from trenza.chassis.testing.brokers import TITLES, Broker, NotInstalled, start_broker
+from trenza.chassis.testing.brokers import Broker, NotInstalled, broker_class, start_broker
 
 ROUNDS = 3
 TASKS = 2000
@@ -88,7 +88,7 @@ def _make_topic(servers: str, name: str) -> None:
 def _row(subject: Subject, found: Measured, best: float) -> tuple[str, ...]:
     return (
         subject.title,
-        TITLES[subject.store],
+        broker_class(subject.store).name,
         rate(found.stored),
         rate(found.handled),
         rate(found.together),
@@ -111,7 +111,7 @@ def run(subjects: tuple[Subject, ...], rounds: int = ROUNDS) -> dict[Subject, Me
                     print(f"  not measured: {subject.title}: {error}", file=sys.stderr)
                     continue
                 its = found[subject]
-                print(f"  round {number + 1}: {subject.title}, {TITLES[subject.store]} …", file=sys.stderr)
+                print(f"  round {number + 1}: {subject.title}, {broker_class(subject.store).name} …", file=sys.stderr)
                 throughput(subject, brokers, its, tasks=TASKS)
                 together(subject, brokers, its, tasks=TASKS)
                 latency(subject, brokers, its)

@@ -165,7 +165,7 @@ def test_a_file_that_is_no_backup_leaves_nothing(trenza: Trenza, data: Path, tmp
     refused = trenza("restore", file, "--data-dir", target)
     assert refused.exit_code == 1
     assert "which no backup does" in refused.stderr
-    assert [path.name for path in target.iterdir()] == ["lock"]
+    assert not target.exists()
     (tmp_path / "text.tar").write_text("not a tar")
     assert "is no backup of Trenza" in trenza("restore", tmp_path / "text.tar", "--data-dir", target).stderr
     assert "is no file" in trenza("restore", tmp_path / "nothing.tar", "--data-dir", target).stderr
@@ -181,7 +181,7 @@ def test_a_backup_without_its_end_is_refused(trenza: Trenza, data: Path, tmp_pat
     refused = trenza("restore", file, "--data-dir", target)
     assert refused.exit_code == 1
     assert "its end is missing" in refused.stderr
-    assert [path.name for path in target.iterdir()] == ["lock"]
+    assert not target.exists()
 
 
 def test_a_backup_with_a_changed_byte_is_refused(trenza: Trenza, data: Path, tmp_path: Path) -> None:
@@ -191,6 +191,19 @@ def test_a_backup_with_a_changed_byte_is_refused(trenza: Trenza, data: Path, tmp
     refused = trenza("restore", file, "--data-dir", target)
     assert refused.exit_code == 1
     assert "blobs/photos/a.jpg is missing or has changed" in refused.stderr
+
+
+def test_a_refused_restore_leaves_no_trace(trenza: Trenza, tmp_path: Path) -> None:
+    file, target = tmp_path / "b.tar", tmp_path / "new" / "target"
+    file.write_text("no backup")
+    assert trenza("restore", file, "--data-dir", target).exit_code == 1
+    assert not target.parent.exists()
+    target.mkdir(parents=True)
+    assert trenza("restore", file, "--data-dir", target).exit_code == 1
+    assert list(target.iterdir()) == []
+    (target / "notes.txt").write_text("mine")
+    assert "is not empty (notes.txt)" in trenza("restore", file, "--data-dir", target).stderr
+    assert [path.name for path in target.iterdir()] == ["notes.txt"]
 
 
 def test_nothing_starts_on_half_a_restore_and_it_can_be_done_again(trenza: Trenza, data: Path, tmp_path: Path) -> None:

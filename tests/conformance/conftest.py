@@ -23,8 +23,8 @@ from trenza.chassis.blobs.signatures import UrlSigner
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages import open_transport
-from trenza.chassis.messages.transports.base import Outgoing, Transport
-from trenza.chassis.testing.brokers import BROKERS, TITLES, Broker, NotInstalled, start_broker
+from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
+from trenza.chassis.testing.brokers import BROKERS, Broker, NotInstalled, broker_class, start_broker
 
 PATIENCE = 60.0
 """Seconds within which everything has arrived, on a machine under load and after a broker's restart."""
@@ -103,6 +103,18 @@ class Wires:
         self._open.append(transport)
         return transport
 
+    @staticmethod
+    async def published(transport: Transport, *messages: Outgoing) -> None:
+        """Publish as the relay does: the whole batch again until it is taken."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    await transport.publish(messages)
+                except TransportUnavailable:
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+
     async def close(self) -> None:
         for transport in self._open:
             await transport.close()
@@ -146,7 +158,9 @@ class Table:
         brokers = [name for name in BROKERS if any(name in row for row in self._outcomes.values())]
         events, kills = (int(os.environ.get(f"CONFORMANCE_{name}", default)) for name, default in (("EVENTS", 300), ("KILLS", 2)))
         page = HEAD.format(date=datetime.now(UTC).date().isoformat(), events=events, kills=kills)
-        page += "| " + " | ".join(("", *(TITLES[name] for name in brokers))) + " |\n|" + "---|" * (len(brokers) + 1) + "\n"
+        page += (
+            "| " + " | ".join(("", *(broker_class(name).name for name in brokers))) + " |\n|" + "---|" * (len(brokers) + 1) + "\n"
+        )
         for guarantee, row in self._outcomes.items():
             cells = (", ".join(sorted(row[name])) if name in row else "" for name in brokers)
             page += f"| {guarantee[0].upper()}{guarantee[1:]} | " + " | ".join(cells) + " |\n"

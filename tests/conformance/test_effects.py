@@ -19,6 +19,8 @@ from trenza.chassis.data import Database
 from trenza.chassis.failpoints import Failpoint
 
 if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
+
     from trenza.chassis.testing.brokers import Broker
 
 EVENTS = int(os.environ.get("CONFORMANCE_EVENTS", "300"))
@@ -75,8 +77,14 @@ class Bakery:
         finally:
             await database.close()
 
-    async def start(self, service: str, *, failpoint: str | None = None) -> asyncio.subprocess.Process:
-        """A process that has begun to work."""
+    async def start(
+        self, service: str, *, failpoint: str | None = None, loaves: int | None = None, clock: Path | None = None
+    ) -> asyncio.subprocess.Process:
+        """A process that has begun to work. A bakery bakes so many ``loaves`` (else all of them) and then what is ordered.
+
+        ``clock`` is a file with the seconds by which the clock of the process is ahead.
+        """
+        own = {"TRENZA_FAILPOINT": failpoint, "BAKERY_CLOCK": None if clock is None else str(clock)}
         with (self._folder / "stderr.txt").open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -85,17 +93,29 @@ class Bakery:
                 self._urls[service],
                 self._transport,
                 str(self._folder),
-                str(self.events),
+                str(self.events if loaves is None else loaves),
                 str(OVENS),
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | ({"TRENZA_FAILPOINT": failpoint} if failpoint else {}),
+                env=os.environ | {name: value for name, value in own.items() if value is not None},
             )
         self._processes.append(process)
+        await self.says(process, "started")
+        return process
+
+    async def says(self, process: asyncio.subprocess.Process, word: str) -> None:
+        """Wait for the next line of a process, and show that it is this one."""
         assert process.stdout is not None
         async with asyncio.timeout(60):
-            assert await process.stdout.readline() == b"started\n", (self._folder / "stderr.txt").read_text()[-3000:]
-        return process
+            line = await process.stdout.readline()
+        assert line.decode() == f"{word}\n", (self._folder / "stderr.txt").read_text()[-3000:]
+
+    @staticmethod
+    def order(baker: asyncio.subprocess.Process, loaves: int) -> None:
+        """Have a bakery go on until there are so many loaves."""
+        assert baker.stdin is not None
+        baker.stdin.write(f"{loaves}\n".encode())
 
     async def restart_broker(self) -> None:
         """End it and start it, while the services go on."""
@@ -148,9 +168,9 @@ async def make_bakery(request: pytest.FixtureRequest, broker: Broker, tmp_path: 
         else:
             url: str = request.getfixturevalue("postgres_url")
             urls = dict.fromkeys(("bakery", "shop"), url)
-        for service, url in urls.items():
-            made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", service, url)
-            assert await made.wait() == 0
+        places = [text for place in urls.items() for text in place]
+        made = await asyncio.create_subprocess_exec(sys.executable, str(PROCESS), "prepare", *places)
+        assert await made.wait() == 0
         bakery = Bakery(broker, urls, tmp_path, events)
         made_here.append(bakery)
         return bakery
@@ -203,3 +223,47 @@ async def test_a_process_that_dies_at_a_point_loses_and_repeats_nothing(point: F
     processes[dying] = await bakery.start(dying)
     await bakery.all_shelved()
     await asyncio.gather(*(stopped(process) for process in processes.values()))
+
+
+@pytest.mark.timeout(PER_TEST * 3 + PER_EVENT * EVENTS)
+@pytest.mark.parametrize("make_bakery", ["postgres"], indirect=True)
+async def test_a_database_that_restarts_under_load_loses_and_repeats_nothing(
+    make_bakery: MakeBakery, postgres_server: PostgresServer
+) -> None:
+    """That of all processes, while events are announced, on their way, and being handled."""
+    bakery = await make_bakery(EVENTS)
+    processes = await asyncio.gather(bakery.start("shop"), bakery.start("shop"), bakery.start("bakery", loaves=0))
+    bakery.order(processes[-1], EVENTS // 3)
+    await bakery.reached(1)
+    bakery.order(processes[-1], EVENTS * 2 // 3)
+    with postgres_server.halted():
+        bakery.order(processes[-1], EVENTS)
+        await bakery.says(processes[-1], "refused")
+    await bakery.all_shelved()
+    await asyncio.gather(*(stopped(process) for process in processes))
+
+
+@pytest.mark.timeout(PER_TEST * 3 + PER_EVENT * EVENTS)
+async def test_clocks_that_jump_lose_and_repeat_nothing(make_bakery: MakeBakery, tmp_path: Path) -> None:
+    """Of two processes of each service one is put forward by an hour and back by two, while events flow."""
+    bakery, clock = await make_bakery(EVENTS), tmp_path / "clock"
+
+    def move(seconds: int) -> None:
+        written = clock.with_suffix(".new")
+        written.write_text(str(seconds))
+        written.replace(clock)
+
+    move(0)
+    processes = await asyncio.gather(
+        bakery.start("shop"),
+        bakery.start("shop", clock=clock),
+        bakery.start("bakery", loaves=0),  # it relays what the other one announces
+        bakery.start("bakery", loaves=0, clock=clock),
+    )
+    bakery.order(processes[-1], EVENTS // 4)
+    for turn, seconds in enumerate((3600, -3600, 0), 2):
+        await bakery.reached(EVENTS * (turn - 1.5) / 4)
+        bakery.order(processes[-1], EVENTS * turn // 4)
+        move(seconds)
+    await bakery.all_shelved()
+    await asyncio.gather(*(stopped(process) for process in processes))

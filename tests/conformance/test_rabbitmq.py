@@ -12,7 +12,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.base import TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
 from trenza.chassis.testing.brokers.rabbitmq import RabbitMQ
 from trenza.chassis.testing.tcp_proxy import TcpProxy
@@ -31,18 +31,6 @@ WITHIN_SECONDS = 10.5
 def through(proxy: TcpProxy, url: str, broker: RabbitMQ) -> str:
     """The URL that leads through a proxy."""
     return url.replace(f":{broker.address[1]}/", f":{proxy.port}/")
-
-
-async def published(transport: Transport, *messages: Outgoing) -> None:
-    """Publish as the relay does: the whole batch again until it is taken."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await transport.publish(messages)
-            except TransportUnavailable:
-                await asyncio.sleep(0.1)
-            else:
-                return
 
 
 async def test_another_process_goes_on_in_order_when_the_receiver_is_cut_off(
@@ -83,7 +71,7 @@ async def test_a_sender_that_is_cut_off_leaves_no_gap(broker: RabbitMQ, wires: W
         await sender.ping()
         for start in range(0, 1000, 200):
             batch = [message(number, padding=2000) for number in range(start, start + 200)]
-            sending = asyncio.create_task(published(sender, *batch))
+            sending = asyncio.create_task(wires.published(sender, *batch))
             await inbox.until(lambda: len(inbox.numbers()) > start)  # noqa: B023 - it ends within the turn
             proxy.cut()
             await sending
@@ -104,7 +92,7 @@ async def test_a_broker_that_does_not_confirm_is_given_up_within_seconds(
                 await ask
             assert time.monotonic() - begun < WITHIN_SECONDS
         proxy.flow()
-        await published(sender, message(2))
+        await wires.published(sender, message(2))
         await inbox.until(lambda: 2 in inbox.numbers())
 
 
@@ -131,7 +119,7 @@ async def test_a_broker_without_memory_is_told_of_and_goes_on_delivering(
         assert await inbox.holds(500) == list(range(500))
     finally:
         await asyncio.to_thread(broker.control, "set_vm_memory_high_watermark", "0.4")
-    await published(sender, *batch)
+    await wires.published(sender, *batch)
     assert await inbox.holds(600) == list(range(600))
 
 

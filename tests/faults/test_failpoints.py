@@ -166,7 +166,7 @@ async def test_a_command_that_dies_halfway_has_done_all_or_nothing(
 ) -> None:
     installation = make_installation()
     async with installation.serving() as server, installation.client(server) as client:
-        form = {"upid": "UNP-FAULT", "callback_url": "http://10.0.0.1/not-allowed"}
+        form = {"upid": "UNP-FAULT", "callback_url": "http://no..host/not-allowed"}
         upload = await client.post("/api/photos/upload", data=form, files={"file": ("a.jpg", make_photo())})
         assert upload.status_code == 202
         await installation.completed(client)

@@ -67,7 +67,8 @@ class PlatformSettings(BaseSettings):
     """``s3://bucket/prefix`` or None for a folder in the data folder. Credentials and endpoint come from ``AWS_*``."""
     transport_url: SecretStr | None = None
     """What carries events between services: ``amqp://user:password@host/vhost`` (RabbitMQ), ``kafka://host:9092,host:9092`` or
-    ``sqs://region`` (behind EventBridge), each with ``?prefix=…`` where deployments share it. None: within the process."""
+    ``sqs://region`` (behind EventBridge), each with ``?prefix=…`` where deployments share it; docs/messages.md lists
+    the other options. None: within the process."""
     signing_key_file: Path | None = None
     """PEM file of the Ed25519 key that signs tokens; None: one is made in the data folder."""
     blobs_secret: SecretStr | None = None

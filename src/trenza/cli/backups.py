@@ -19,7 +19,7 @@ from typing import IO, BinaryIO, Final, cast
 
 from trenza.chassis.runtime.databases import database_urls
 from trenza.chassis.runtime.deployment import load_services, read_deployment
-from trenza.chassis.runtime.lock import RESTORING, lock_data_folder, refuse_half_restored
+from trenza.chassis.runtime.lock import RESTORING, lock_to_fill, refuse_half_restored
 from trenza.chassis.settings import PlatformSettings
 from trenza.cli.errors import Failure
 from trenza.cli.options import read_settings
@@ -98,7 +98,7 @@ def restore(source: Path, *, data_dir: Path | None) -> Path:
     folder = read_settings(data_dir).data_dir
     if not source.is_file():
         raise Failure(f"{source} is no file: name the backup")
-    with lock_data_folder(folder):
+    with lock_to_fill(folder):
         cut_off = {RESTORING, *_PARTS} if (folder / RESTORING).exists() else set()
         if held := sorted({path.name for path in folder.iterdir()} - _TOLERATED - cut_off):
             raise Failure(f"{folder} is not empty ({', '.join(held)}): restore into another folder with --data-dir")

@@ -44,7 +44,7 @@ def run(*, host: str, port: int, data_dir: Path | None, deployment: str) -> int:
 
         def announce() -> None:
             token = _token_command(settings, deployment, app.state.roles)
-            _print_banner(settings, address, time.monotonic() - STARTED, token)
+            _print_banner(settings, address, time.monotonic() - STARTED, token, app.state.assembly.broker.trouble)
 
         return serve(app, bound, unready_seconds=settings.unready_seconds, on_started=announce)
 
@@ -55,14 +55,19 @@ def _address(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def _print_banner(settings: PlatformSettings, address: str, seconds: float, token: str) -> None:
-    """Say where everything is, on standard error: standard output stays free for logs that somebody collects."""
+def _print_banner(settings: PlatformSettings, address: str, seconds: float, token: str, trouble: str | None) -> None:
+    """Say where everything is, on standard error: standard output stays free for logs that somebody collects.
+
+    ``trouble`` is what the broker's absence looks like.
+    """
+    away = f"away: {trouble}; what is announced waits in the outboxes until it answers: start it, or mend TRENZA_TRANSPORT_URL"
     lines = (
         ("API", address),
         ("Docs", f"{address}/docs"),
         ("Health", f"{address}/health"),
         *((("Metrics", f"{address}/metrics"),) if settings.prometheus_enabled else ()),
         ("Data", str(settings.data_dir.absolute())),
+        *((("Broker", away),) if trouble is not None else ()),
         ("Token", token),
         ("Stop", f"Ctrl-C (drains for up to {settings.drain_seconds:g} s; twice to force)"),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Request, WebSocket
+from fastapi import APIRouter, Query, Request, WebSocket
 
 from trenza import Contract, NoSettings, Service, public
 from trenza.chassis.testing import RunningServices, run_services
@@ -24,6 +24,11 @@ async def echo(body: dict[str, Any]) -> dict[str, Any]:
 @router.post("/stream")
 async def stream(request: Request) -> int:
     return len([chunk async for chunk in request.stream() if chunk])
+
+
+@router.get("/echo/{name}")
+async def named(name: str, text: str = "", several: Annotated[list[str], Query()] = []) -> dict[str, Any]:  # noqa: B006 - only read
+    return {"name": name, "text": text, "several": several}
 
 
 @router.websocket("/socket")
@@ -79,7 +84,46 @@ async def test_every_half_character_is_named_and_a_flood_of_them_is_not(running:
     assert len((await post(running, flood)).json()["errors"]) == 20
 
 
-@pytest.mark.parametrize("text", [r"\ud83d\ude00", "\N{GRINNING FACE}", r"\\ud800", "ñandú", ""])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (rb'{"name": "a\u0000b"}', "name"),
+        (rb'{"items": ["a", {"b": "\u0000"}]}', "items.1.b"),
+        (rb'{"a": {"\u0000": 1}}', "a"),
+        (rb'{"\u0000": 1}', "body"),
+    ],
+)
+async def test_nul_in_a_body_is_refused_by_name(running: RunningServices, body: bytes, field: str) -> None:
+    answer = await post(running, body)
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["code"], problem["field"]) == (422, "INVALID_REQUEST", field)
+    assert problem["errors"][0]["in"] == "body"
+    assert "NUL" in problem["errors"][0]["message"]
+    spanish = (await post(running, body, **{"Accept-Language": "es"})).json()
+    assert "Contiene el carácter NUL" in spanish["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "place", "field"),
+    [
+        ("/echo/a?text=x%00", "query", "text"),
+        ("/echo/a?several=x&several=%00", "query", "several"),
+        ("/echo/a?unknown=%00", "query", "unknown"),
+        ("/echo/a?%00=x", "query", "query"),
+        ("/echo/a%00b?text=x", "path", "name"),
+    ],
+)
+async def test_nul_in_an_address_is_refused_by_name(running: RunningServices, path: str, place: str, field: str) -> None:
+    answer = await running.http.get(path)
+    error = answer.json()["errors"][0]
+    assert (answer.status_code, error["in"], error["field"]) == (422, place, field)
+    assert (await running.http.get("/echo/a?text=%2500&several=b&several=c")).json() == {
+        "name": "a", "text": "%00", "several": ["b", "c"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [r"\ud83d\ude00", "\N{GRINNING FACE}", r"\\ud800", r"\\u0000", r"\u0001", "ñandú", ""])
 async def test_whole_characters_pass(running: RunningServices, text: str) -> None:
     body = f'{{"name": ["{text}"], "{text}": null}}'
     answer = await post(running, body.encode())

@@ -128,6 +128,7 @@ def test_without_a_cursor_there_is_no_sort_key() -> None:
         (["wait=999999999"], 60),
         (["wait=10, wait=20"], 10),
         (["wait=-1"], None),
+        (["wait=-5, wait=5"], None),
         (["wait=1.5"], None),
         (["wait"], None),
         (["wait="], None),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from trenza.chassis.contract import CallFailed, Task
+from trenza.chassis.data import Database, DatabaseUnavailable, UnitOfWork
 from trenza.chassis.messages.definitions import Backoff, Delivery, Postpone, Reject, Retry, handles
 
 AT_ONCE = Backoff(base=0.0)
@@ -316,3 +320,80 @@ async def test_a_payload_that_no_longer_fits_becomes_a_dead_letter(service_of: A
     assert (letter.reason, letter.attempts) == ("unreadable", 0)
     assert letter.error is not None
     assert "what" in letter.error
+
+
+class Leaving(Database):
+    """A database that can be away for those who want to write."""
+
+    away = False
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url, schema="test")
+        self.refusals = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def work(self, *, durable: bool = True) -> AsyncIterator[UnitOfWork]:
+        if self.away:
+            self.refusals.release()
+            raise DatabaseUnavailable("it is away")
+        async with super().work(durable=durable) as work:
+            yield work
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["writes", "only_reads"])
+async def test_what_ends_while_the_database_is_away_is_recorded_when_it_is_back(
+    writes: bool,  # noqa: FBT001 - a parameter of the test
+    service_of: Any,
+    database: Database,
+) -> None:
+    """Not only when its lease of 30 seconds has run out."""
+    leaving, begun, go_on = Leaving(database.url), asyncio.Event(), asyncio.Event()
+
+    @handles(Pour, backoff=AT_ONCE)
+    async def pour(_: Any, _order: Pour, delivery: Delivery) -> None:
+        begun.set()
+        await go_on.wait()
+        if writes:
+            async with delivery.finish():
+                pass
+
+    messages = service_of(pour, on=leaving)
+    await messages.start()
+    async with leaving.work() as work:
+        task_id = await work.enqueue(Pour())
+    await asyncio.wait_for(begun.wait(), 20)
+    leaving.away = True
+    go_on.set()
+    for _ in range(4):
+        await asyncio.wait_for(leaving.refusals.acquire(), 20)
+    leaving.away = False
+    state = await ended(messages, task_id)
+    assert (state.state, state.attempts) == ("completed", 2 if writes else 1)
+    await messages.drain(1)
+    await leaving.close()
+
+
+async def test_a_drain_ends_while_the_database_is_away(service_of: Any, database: Database) -> None:
+    """It cannot give back what a handler holds that does not listen to cancellation."""
+    leaving, begun, go_on = Leaving(database.url), asyncio.Event(), asyncio.Event()
+
+    @handles(Pour)
+    async def pour(*_: Any) -> None:
+        begun.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    messages = service_of(pour, on=leaving)
+    await messages.start()
+    async with leaving.work() as work:
+        task_id = await work.enqueue(Pour())
+    await asyncio.wait_for(begun.wait(), 20)
+    leaving.away = True
+    try:
+        await asyncio.wait_for(messages.drain(0), 20)
+    finally:
+        leaving.away = False
+        go_on.set()
+    assert (await ended(messages, task_id)).state == "completed"
+    await leaving.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trenza.chassis.messages.transports.kafka import KafkaTransport
@@ -47,3 +49,12 @@ def test_what_cannot_be_is_refused_without_quoting_a_secret(url: str, said: str)
     with pytest.raises(ValueError, match=said) as refusal:
         KafkaTransport(BrokerUrl.read(url))
     assert "secret" not in str(refusal.value)
+
+
+def test_every_option_is_documented() -> None:
+    with pytest.raises(ValueError, match="known are") as refusal:
+        read("kafka://a?no.such=1")
+    known = str(refusal.value).partition("known are ")[2].split(", ")
+    page = (Path(__file__).parents[3] / "docs" / "messages.md").read_text("utf-8")
+    assert len(known) == 12
+    assert [option for option in known if f"`{option}`" not in page] == []

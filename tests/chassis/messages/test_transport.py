@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from trenza.chassis.messages.definitions import Delivery, reacts
 from trenza.chassis.messages.outbox import Outbox
 from trenza.chassis.messages.tables import inbox, outbox
 from trenza.chassis.messages.transports.base import Outgoing, TransportUnavailable
+from trenza.chassis.testing.clock import ManualClock
 
 
 class Baked(Event, type="bakery.Baked", key="oven"):
@@ -110,6 +112,51 @@ async def test_a_transport_that_fails_is_tried_again_and_nothing_arrives_twice(
     assert transport.published == [3, 3]
 
 
+async def test_commits_do_not_hurry_a_relay_whose_transport_is_away(service_of: Any, effects: Any, database: Any) -> None:
+    done = asyncio.Event()
+
+    @reacts(Baked)
+    async def shelve(_: Any, event: Baked, delivery: Delivery) -> None:
+        async with delivery.finish() as work:
+            await effects.add(work, str(event.loaf))
+        if event.loaf == 40:
+            done.set()
+
+    messages = service_of(shelve)
+    transport = Flaky(10**6, after_delivery=False)
+    transport.connect(messages)
+    await messages.start()
+    begun = time.monotonic()
+    for loaf in range(41):
+        await publish(database, loaf)
+    # Tried at once, and after pauses of 0.5, 1, 2, 4 and then 5 seconds.
+    assert len(transport.published) <= 2 + (time.monotonic() - begun)
+    transport.failures = 0
+    await asyncio.wait_for(done.wait(), 20)
+    assert len(await effects.all()) == 41
+
+
+async def test_a_transport_that_is_away_does_not_hold_up_a_drain(service_of: Any, database: Any) -> None:
+    class Silent(LocalTransport):
+        """Takes a publication and says nothing of it."""
+
+        asked = asyncio.Event()
+
+        async def publish(self, _: Sequence[Outgoing]) -> None:
+            self.asked.set()
+            await asyncio.Event().wait()
+
+    messages, transport = service_of(), Silent()
+    transport.connect(messages)
+    await messages.start()
+    await publish(database, 1)
+    await asyncio.wait_for(transport.asked.wait(), 20)
+    begun = time.monotonic()
+    await messages.drain(60)
+    assert time.monotonic() - begun < 6
+    assert await outbox_states(database) == ["waiting"]
+
+
 async def test_a_drain_flushes_the_outbox_and_reports_what_it_cannot(service_of: Any, database: Any) -> None:
     @reacts(Baked)
     async def shelve(_: Any, _event: Baked, _delivery: Delivery) -> None:
@@ -151,6 +198,22 @@ async def test_one_relay_at_a_time_publishes_and_a_dead_ones_lease_runs_out(data
     nothing = await first.claim(1, lease)
     assert nothing is not None
     assert nothing.messages == ()
+
+
+async def test_the_lease_of_a_relay_that_died_with_its_clock_an_hour_ahead_holds_up_nothing(
+    database: Any, clock: Any, service_of: Any
+) -> None:
+    ahead, lease = ManualClock(clock.now() + timedelta(hours=1)), timedelta(seconds=15)
+    service_of(clock=clock)
+    await publish(database, 1, 2)
+    died = await Outbox(database, "test", ahead).claim(1, lease)
+    assert died is not None
+    successor, other = Outbox(database, "test", clock), Outbox(database, "test", clock)
+    taken_over = await successor.claim(10, lease)
+    assert taken_over is not None
+    assert [message.id for message in taken_over.messages][:1] == [message.id for message in died.messages]
+    assert len(taken_over.messages) == 2
+    assert await other.claim(10, lease) is None
 
 
 async def test_unreadable_bodies_become_dead_letters_once(service_of: Any) -> None:

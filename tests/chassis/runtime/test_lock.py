@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trenza.chassis.runtime.lock import DataFolderInUse, DataFolderUnusable, lock_data_folder
+from trenza.chassis.runtime.lock import DataFolderInUse, DataFolderUnusable, lock_data_folder, lock_to_fill
 
 
 def test_one_at_a_time_and_the_holder_is_named(tmp_path: Path) -> None:
@@ -25,3 +25,15 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         lock_data_folder(tmp_path / "file" / "data"),
     ):
         pass
+
+
+def test_a_lock_that_was_removed_with_its_file_locks_nobody_out_and_nobody_in(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with pytest.raises(KeyError), lock_to_fill(folder):
+        with pytest.raises(DataFolderInUse), lock_data_folder(folder):
+            pass
+        raise KeyError
+    assert not folder.exists()
+    with lock_data_folder(folder), pytest.raises(DataFolderInUse), lock_to_fill(folder):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["lock"]

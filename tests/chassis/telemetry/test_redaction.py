@@ -93,6 +93,11 @@ def hiding_places() -> st.SearchStrategy[Any]:
             bytearray(SECRET.encode()),
             {"a": Login("u", {"deep": [SECRET]})},
             RuntimeError(f"token={SECRET}"),
+            f"CredentialsError: {SECRET}",
+            f"InvalidTokenException: {SECRET} is not valid",
+            f"TokenError: Token={SECRET} is not valid",
+            f"PasswordError: Wrong password: {SECRET}",
+            f"NoCredentialsError='{SECRET}'",
         ]
     )
 
@@ -143,7 +148,9 @@ def test_anything_can_be_redacted(value: Any) -> None:
     [
         "photo stored", "/api/photos/0190a1b2-aaaa", "GET https://host:8000/api/photos?upid=UP-1", "3 items", "key=value",
         "host:5432", "the passenger list", "author: x", "2026-01-01T00:00:00Z", "eyJ", "sqlite+aiosqlite:///data/photos.db",
-        "basically", "",
+        "basically", "", "NoCredentialsError: Unable to locate credentials",
+        "botocore.exceptions.TokenRetrievalError: Error when retrieving it from sso",
+        "ExpiredTokenException: The security of it is expired",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:

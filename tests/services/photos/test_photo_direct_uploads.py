@@ -108,6 +108,20 @@ async def test_the_link_takes_one_file_from_whoever_holds_it(platform: Platform)
     assert (await platform.http.get(upload["url"])).status_code == 403
 
 
+async def test_the_link_of_a_completed_upload_takes_nothing_more(platform: Platform) -> None:
+    upload = await asked_for(platform)
+    await put(platform, upload)
+    await put(platform, upload)  # until then a broken transfer can be repeated
+    assert (await complete(platform, upload)).status_code == 202
+    late = await platform.http.put(upload["url"], content=PHOTO)
+    assert late.headers["content-type"] == "application/problem+json"
+    assert (late.status_code, late.json()["code"]) == (409, "UPLOAD_COMPLETED")
+    assert await platform.objects("uploads") == set()
+    spanish = await platform.http.put(upload["url"], content=PHOTO, headers={"Accept-Language": "es"})
+    assert spanish.json()["title"] == "Subida completada"
+    assert (await complete(platform, upload)).status_code == 200
+
+
 async def test_an_upload_is_its_askers_own(platform: Platform) -> None:
     upload = await asked_for(platform)
     await put(platform, upload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,3 +121,45 @@ async def test_a_file_that_is_no_photo_is_named_by_its_field(platform: Platform)
 async def test_it_is_under_maintenance_too(platform: Platform) -> None:
     await platform.ask("PUT", "/api/photos/maintenance", json={"enabled": True})
     assert (await call(platform)).status_code == 503
+
+
+@pytest.mark.parametrize(
+    "declared", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "", None]
+)
+async def test_what_is_not_declared_as_json_is_not_read(platform: Platform, declared: str | None) -> None:
+    body = json.dumps({"upid": "UP-1", "image_base64": ENCODED}).encode()
+    headers = {} if declared is None else {"Content-Type": declared}
+    answer = await platform.ask("POST", "/", content=body, headers=headers)
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["field"]) == (415, "JSON_EXPECTED", "Content-Type")
+
+
+@pytest.mark.parametrize("declared", ["application/json; charset=utf-8", "Application/JSON", "application/vnd.photo+json"])
+async def test_json_is_known_by_every_way_to_declare_it(platform: Platform, declared: str) -> None:
+    body = json.dumps({"upid": "UP-1", "image_base64": ENCODED}).encode()
+    assert (await platform.ask("POST", "/", content=body, headers={"Content-Type": declared})).status_code == 201
+
+
+@pytest.mark.parametrize("field", ["description", "filename", "stage"])
+async def test_nul_is_refused_by_name(platform: Platform, field: str) -> None:
+    for answer in (
+        await call(platform, **{field: "a\0b"}),
+        await platform.ask("POST", "/api/photos/uploads", json={"upid": "UP-1", "bytes": 9, field: "a\0b"}),
+    ):
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+        assert "NUL" in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "place", [{"latitude": "1.5", "longitude": 2.0}, {"latitude": 1.5, "longitude": "2"}, {"latitude": True, "longitude": 2.0}]
+)
+async def test_a_place_is_made_of_numbers(platform: Platform, place: dict[str, Any]) -> None:
+    for answer in (
+        await call(platform, location=place),
+        await platform.ask("POST", "/api/photos/uploads", json={"upid": "UP-1", "bytes": 9, "location": place}),
+        await platform.upload(PHOTO, location=json.dumps(place)),
+    ):
+        assert answer.status_code == 422
+        assert answer.json()["field"].startswith("location")
+    assert (await call(platform, location={"latitude": 1, "longitude": 2.5})).status_code == 201

@@ -32,6 +32,14 @@ def problem_of(answer: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
+@pytest.mark.parametrize("wait", [-5, 1.5])
+async def test_a_wait_that_is_no_number_of_seconds_is_passed_over_and_not_confirmed(platform: Platform, wait: Any) -> None:
+    platform.engine.gate.clear()
+    answer = await platform.upload(PHOTO, wait=wait)
+    assert answer.status_code == 202
+    assert "preference-applied" not in answer.headers
+
+
 async def test_an_upload_is_answered_before_it_is_processed(platform: Platform) -> None:
     platform.engine.gate.clear()
     answer = await platform.upload(PHOTO, stage="antes", description=" muro norte ")

@@ -271,7 +271,7 @@ def certificates_for(host: str, folder: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 async def test_what_is_not_public_is_never_reached(platform: Platform, receiver: Receiver) -> None:
-    await platform.stored(callback_url=receiver.url)
+    await platform.stored(callback_url=receiver.url.replace("127.0.0.1", "localhost"))  # an address is refused at once
     [task] = [task for task in (await platform.tasks.list()).tasks if task.type == "photos.CallBack"]
     ended = await platform.tasks.wait(task.id, timeout=20)
     assert ended is not None
@@ -347,3 +347,30 @@ async def test_what_the_operator_lists_is_reached() -> None:
 async def test_what_is_no_url_is_refused_at_once(platform: Platform, url: str) -> None:
     answer = await platform.upload(PHOTO, callback_url=url)
     assert (answer.status_code, answer.json()["field"]) == (422, "callback_url")
+
+
+INTERNAL = [
+    "http://127.0.0.1/", "http://10.0.0.1:8080/x", "https://[::1]/", "http://169.254.169.254/latest", "http://2130706433/",
+    "http://0x7f000001/", "http://0177.0.0.1/", "http://127.1/", "http://[::ffff:10.0.0.1]/", "http://0/", "http://[fe80::1%25eth0]/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", INTERNAL)
+async def test_an_internal_address_is_refused_with_the_upload(platform: Platform, url: str) -> None:
+    inline = {"upid": "UP-1", "image_base64": "/9j/4CBhIHdhbGw=", "callback_url": url}
+    for answer in (
+        await platform.upload(PHOTO, callback_url=url),
+        await platform.ask("POST", "/", json=inline),
+        await platform.ask("POST", "/api/photos/uploads", json={"upid": "UP-1", "bytes": 100, "callback_url": url}),
+    ):
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["field"]) == (422, "CALLBACK_FORBIDDEN", "callback_url")
+    assert (await platform.ask("GET", "/api/photos")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/", "http://0x7f000001/", "http://[::1]/", "http://8.8.8.8/", "http://localhost/"]
+)
+async def test_what_may_be_told_is_taken(hooked: Platform, url: str) -> None:
+    assert (await hooked.upload(PHOTO, callback_url=url)).status_code == 202

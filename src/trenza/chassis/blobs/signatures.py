@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ from trenza.chassis.contract import ContractError
 __all__ = [
     "BLOB_PATH",
     "InvalidSignature",
+    "PutGuard",
     "UrlSigner",
     "check_download_name",
     "check_length",
@@ -34,6 +36,10 @@ MIN_SECRET_BYTES = 32
 """HMAC-SHA256 gains nothing above its output's length and loses below it (RFC 2104 section 3)."""
 _SECONDS = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+
+
+PutGuard = Callable[[str], Awaitable[None]]
+"""Raises a `ContractError` when nothing may be stored under a key (any more) by its link."""
 
 
 class InvalidSignature(ContractError):
@@ -53,6 +59,17 @@ class UrlSigner:
         self._secret = secret
         self._base = public_url.rstrip("/") + BLOB_PATH
         self._clock = clock or SystemClock()
+        self._guards: dict[str, PutGuard] = {}
+
+    def guard_puts(self, folder: str, guard: PutGuard) -> None:
+        """Ask ``guard`` before an object below a folder is stored by its link, which may have served already."""
+        self._guards[f"{folder}/"] = guard
+
+    async def check_put(self, key: str) -> None:
+        """Raise what the guard of a key's folder raises, if there is one."""
+        for folder, guard in self._guards.items():
+            if key.startswith(folder):
+                await guard(key)
 
     def url(
         self, key: str, *, method: SignedMethod, expires_in: timedelta, download_name: str | None, length: int | None = None

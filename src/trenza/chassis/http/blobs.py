@@ -41,7 +41,8 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
 
     A URL that was signed for GET serves HEAD too. A PUT stores its body, at most ``max_put_bytes`` long, under the media type of
     the key's extension, and answers 200 with the ETag, as S3 does. A URL that was signed with a length takes a body of exactly
-    that length, above ``max_put_bytes`` too; 422 for another. 403 for a signature that is missing, wrong or expired.
+    that length, above ``max_put_bytes`` too; 422 for another. 403 for a signature that is missing, wrong or expired; 409 for a
+    link that a service takes no more by (`UrlSigner.guard_puts`).
     """
     router = APIRouter(tags=["objects"])
     signer = blobs.url_signer
@@ -84,6 +85,7 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
     ) -> Response:
         """Store one object."""
         signer.verify(method="PUT", key=key, expires=expires, signature=signature, download_name=download, length=length)
+        await signer.check_put(key)
         promised = None if length is None else int(length)
         spooled = blobs.new_spool_file()
         try:
@@ -91,6 +93,7 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
                 await _receive(request, spooled, max_put_bytes)
             else:
                 await _receive_exactly(request, spooled, promised)
+            await signer.check_put(key)  # receiving it took a while
             stored = await blobs.put_file(key, spooled, media_type=media_type_of(key))
         finally:
             await asyncio.to_thread(spooled.unlink, missing_ok=True)
@@ -115,7 +118,7 @@ def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIR
         summary="Store an object by its signed link",
         dependencies=[_PUBLIC],
         response_class=Response,
-        responses=documented_problems(403, 404, 413, 422, 503),
+        responses=documented_problems(403, 404, 409, 413, 422, 503),
         openapi_extra={"requestBody": {"required": True, "content": {"*/*": {}}}},
     )
     return router

@@ -1,32 +1,63 @@
-"""What a JSON body must be before a route sees it: declared as JSON, and made of whole characters."""
+"""What a request must be before a route sees it: JSON that is declared as such, and texts of characters that can be kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-from typing import Any, Final
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, ClassVar, Final
 
 from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import HTTPConnection
 
-__all__ = ["WHOLE_CHARACTERS", "is_undeclared"]
+from trenza.chassis.http.phrases import Refusal
 
-_HALF: Final = "Holds half of a surrogate pair, which is no character; leave it out"
+__all__ = ["SOUND_TEXTS", "JsonExpected", "expect_json", "is_undeclared", "refuse_unsound"]
+
+_WORDS: Final = {
+    "half_character": "Holds half of a surrogate pair, which is no character; leave it out",
+    "nul_character": "Holds the character NUL (U+0000), which no text needs; leave it out",
+}
 _MOST_ERRORS: Final = 20
+_JSON: Final = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE | re.ASCII)
+
+Place = tuple[str | int, ...]
 
 
-async def _refuse_halves(connection: HTTPConnection) -> None:
-    """JSON can hold half of a surrogate pair (RFC 8259, section 8.2). Without UTF-8, no database and no answer holds it."""
+class JsonExpected(Refusal):
+    """The Content-Type does not say that the body is JSON."""
+
+    status: ClassVar[int] = 415
+    title = "JSON expected"
+
+
+def expect_json(connection: HTTPConnection) -> None:
+    """For a route that reads its JSON by itself: raise `JsonExpected` where the request does not declare any."""
+    declared = connection.headers.get("content-type", "").partition(";")[0].strip()
+    if not _JSON.fullmatch(declared):
+        raise JsonExpected(field="Content-Type", limit="application/json")
+
+
+def refuse_unsound(body: Any) -> None:
+    """For the same: raise `RequestValidationError` for texts within parsed JSON that no database and no answer holds."""
+    _refuse(_unsound(("body",), body))
+
+
+async def _refuse_unsound(connection: HTTPConnection) -> None:
     body = getattr(connection, "_json", None)  # what FastAPI has read of it; asking for it would read what is no JSON too
-    places = islice(_halves(body), _MOST_ERRORS)
-    errors = [{"type": "half_character", "loc": ("body", *place), "msg": _HALF} for place in places]
-    if errors:
-        raise RequestValidationError(errors)
+    path = _unsound(("path",), dict(connection.path_params))
+    query: Iterable[tuple[str, Place]] = ()
+    if b"%00" in connection.scope["query_string"] or b"\0" in connection.scope["query_string"]:
+        query = chain.from_iterable(_unsound(("query",), {name: text}) for name, text in connection.query_params.multi_items())
+    _refuse(chain(path, query, _unsound(("body",), body)))
 
 
-WHOLE_CHARACTERS: Any = Depends(_refuse_halves)
-"""A dependency of the whole application: 422 for a JSON body with a text that is no text, naming where."""
+SOUND_TEXTS: Any = Depends(_refuse_unsound)
+"""A dependency of the whole application: 422 for a text in path, query or JSON body that cannot be kept, naming where.
+
+JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which has no UTF-8; and PostgreSQL's texts hold no NUL.
+"""
 
 
 def is_undeclared(error: RequestValidationError) -> bool:
@@ -36,26 +67,34 @@ def is_undeclared(error: RequestValidationError) -> bool:
     )
 
 
-def _halves(body: Any) -> Iterator[tuple[str | int, ...]]:
-    """Where there are texts with lone surrogates. That of a name in an object is told as the object's own place."""
-    left: list[tuple[tuple[str | int, ...], Any]] = [((), body)]
+def _refuse(found: Iterable[tuple[str, Place]]) -> None:
+    errors = [{"type": kind, "loc": place, "msg": _WORDS[kind]} for kind, place in islice(found, _MOST_ERRORS)]
+    if errors:
+        raise RequestValidationError(errors)
+
+
+def _unsound(root: Place, value: Any) -> Iterator[tuple[str, Place]]:
+    """What is wrong with texts, and where. That of a name in an object is told as the object's own place."""
+    left: list[tuple[Place, Any]] = [(root, value)]
     while left:
         place, value = left.pop()
         if isinstance(value, str):
-            if not _is_whole(value):
-                yield place
+            if (kind := _fault(value)) is not None:
+                yield kind, place
         elif isinstance(value, dict):
-            if all(map(_is_whole, value)):
+            if (kind := next(filter(None, map(_fault, value)), None)) is None:
                 left.extend(((*place, name), item) for name, item in reversed(value.items()))
             else:
-                yield place
+                yield kind, place
         elif isinstance(value, list):
             left.extend(((*place, index), value[index]) for index in reversed(range(len(value))))
 
 
-def _is_whole(text: str) -> bool:
+def _fault(text: str) -> str | None:
+    if "\0" in text:
+        return "nul_character"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "half_character"
+    return None

@@ -15,6 +15,7 @@ SPANISH_MESSAGES: Mapping[str, str] = {
     "repeated": "Indique este parámetro una sola vez",
     "json_invalid": "No es JSON válido",
     "half_character": "Contiene medio par sustituto, que no es ningún carácter; omítalo",
+    "nul_character": "Contiene el carácter NUL (U+0000), que ningún texto necesita; omítalo",
     "model_attributes_type": "Debe ser un objeto JSON",
     "string_type": "Debe ser un texto",
     "string_too_short": "Debe tener al menos {min_length} caracteres",

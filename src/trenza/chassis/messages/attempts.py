@@ -34,6 +34,9 @@ __all__ = ["Attempt", "Attempts", "Outcome", "StopReason"]
 StopReason = Literal["cancelled", "lost", "draining"]
 Outcome = Literal["completed", "retried", "failed", "postponed", "cancelled", "released", "lost"]
 
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+"""Between two tries to record an ending while the database is away."""
+
 logger = get_logger(__name__)
 
 
@@ -87,8 +90,11 @@ class Attempt:
         self._stop = "cancelled"
 
     async def give_back(self) -> None:
-        """Release the message without counting the attempt."""
-        await self._record("released", lambda work: endings.release(work, self.claimed, self._its.clock.now()))
+        """Release the message without counting the attempt. Where the database is away, its lease has to run out."""
+        try:
+            await self._record("released", lambda work: endings.release(work, self.claimed, self._its.clock.now()))
+        except DatabaseUnavailable as error:
+            logger.warning("message not given back; its lease ends", service=self._its.service, reason=str(error))
 
     async def run(self) -> Outcome:
         """Handle the message, record the outcome and return it. Raises nothing: what cannot be recorded ends with the lease."""
@@ -149,7 +155,8 @@ class Attempt:
                 logger.warning("raised after the end", service=its.service, type=self.claimed.type, exc_info=raised)
             return "completed"
         if raised is None:
-            return "completed" if await its.completions.complete(self.claimed) else await self._not_ours()
+            completed = await self._insist(lambda: its.completions.complete(self.claimed))
+            return "completed" if completed else await self._not_ours()
         if isinstance(raised, TimeoutError) and limit.expired():
             raised = TimeoutError(f"the handler took longer than {handler.timeout:g} s")
         return await self._unfinished(handler, delivery, raised)
@@ -227,13 +234,36 @@ class Attempt:
     async def _not_ours(self) -> Outcome:
         """The message was cancelled, or somebody else has it."""
         now = self._its.clock.now()
-        async with self._its.database.work() as work:
-            cancelled = await endings.confirm_cancelled(work, self.claimed, now)
-        return "cancelled" if cancelled else "lost"
+
+        async def confirm() -> bool:
+            async with self._its.database.work() as work:
+                return await endings.confirm_cancelled(work, self.claimed, now)
+
+        return "cancelled" if await self._insist(confirm) else "lost"
 
     async def _record(self, outcome: Outcome, ending: Callable[[UnitOfWork], Awaitable[bool]]) -> Outcome:
-        async with self._its.database.work() as work:
-            ours = await ending(work)
-            reached(Failpoint.ENDING_BEFORE_COMMIT)
-        reached(Failpoint.ENDING_RECORDED)
-        return outcome if ours else "lost"
+        async def record() -> bool:
+            async with self._its.database.work() as work:
+                ours = await ending(work)
+                reached(Failpoint.ENDING_BEFORE_COMMIT)
+            reached(Failpoint.ENDING_RECORDED)
+            return ours
+
+        return outcome if await self._insist(record) else "lost"
+
+    async def _insist(self, record: Callable[[], Awaitable[bool]]) -> bool:
+        """Record an ending as soon as the database is there, unless the process is to end.
+
+        Left to its lease, a message would hold up its key for that long after each restart of the database. The token guards a
+        record that comes late or twice.
+        """
+        pause = _SHORTEST_PAUSE_SECONDS
+        while True:
+            try:
+                return await record()
+            except DatabaseUnavailable as error:
+                if self._stop is not None:
+                    raise
+                logger.debug("outcome not recorded yet", service=self._its.service, type=self.claimed.type, reason=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from trenza.chassis.contract import CallFailed
 from trenza.chassis.data import DatabaseUnavailable
@@ -17,6 +18,8 @@ FALLBACK_SECONDS = 30.0
 UNHEARD_SECONDS = 3.0
 """The same while the notices of other processes do not come through."""
 _LONGEST_ERROR_PAUSE_SECONDS = 30.0
+_LONGEST_AWAY_PAUSE_SECONDS = 5.0
+"""The same while a broker is away, where no ring cuts the pause short: how long after its return it is noticed at the latest."""
 _STOP_SECONDS = 5.0
 
 _OUTAGES = (DatabaseUnavailable, TransportUnavailable, CallFailed, OSError)
@@ -31,6 +34,9 @@ Turn = Callable[[bool], Awaitable[float]]
 class Loop:
     """Calls a turn again and again. One that raises is tried again, less and less often unless rung; it never ends the loop.
 
+    While a broker is away (`TransportUnavailable`) no ring cuts the pause short: it is a commit with more for that broker that
+    rings, and several come each second.
+
     The log tells once that it failed and once that it works again, however long that takes: a database that is away for an hour
     must not fill it. What is no such outage is a defect, and shows its trace.
 
@@ -43,12 +49,12 @@ class Loop:
         self._service = service
         self._bell = asyncio.Event()
         self._rung = False
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin, with the first turn at once."""
-        self._stopping = False
+        self._stopping.clear()
         self.ring()
         self._task = asyncio.create_task(self._run(), name=f"{self._service} {self._name}")
 
@@ -65,7 +71,7 @@ class Loop:
         """Let a turn that is under way end, and begin no other. One that takes longer than ``timeout`` seconds is cancelled."""
         if self._task is None:
             return
-        self._stopping = True
+        self._stopping.set()
         self._bell.set()
         await asyncio.wait([self._task], timeout=max(timeout, 0.0))
         self._task.cancel()
@@ -73,21 +79,22 @@ class Loop:
         self._task = None
 
     async def _run(self) -> None:
-        pause, failures = 0.0, 0
+        pause, failures, away = 0.0, 0, False
         while True:
-            rung = await self._sleep(pause)
-            if self._stopping:
+            rung = await (self._sleep_out(pause) if away else self._sleep(pause))
+            if self._stopping.is_set():
                 return
             try:
                 pause = await self._turn(rung)
             except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on; it is logged
                 failures += 1
-                pause = min(0.25 * 2.0**failures, _LONGEST_ERROR_PAUSE_SECONDS)
+                away = isinstance(error, TransportUnavailable)
+                pause = min(0.25 * 2.0**failures, _LONGEST_AWAY_PAUSE_SECONDS if away else _LONGEST_ERROR_PAUSE_SECONDS)
                 self._tell_failure(error, failures)
             else:
                 if failures:
                     logger.info("background work goes on", service=self._service, loop=self._name, failures=failures)
-                failures = 0
+                failures, away = 0, False
 
     def _tell_failure(self, error: Exception, failures: int) -> None:
         """A line for the first failure in a row; everything at debug."""
@@ -108,13 +115,23 @@ class Loop:
 
     async def _sleep(self, seconds: float) -> bool:
         """Sleep until somebody wakes us or the time is over; returns whether somebody rang."""
-        if self._stopping:
+        if self._stopping.is_set():
             return False
         try:
             async with asyncio.timeout(seconds):
                 await self._bell.wait()
         except TimeoutError:
             return False
+        return self._heard()
+
+    async def _sleep_out(self, seconds: float) -> bool:
+        """Sleep until the time is over, or the loop ends; returns whether somebody rang meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._heard()
+
+    def _heard(self) -> bool:
         self._bell.clear()
         rung, self._rung = self._rung, False
         return rung

@@ -33,7 +33,14 @@ _oldest = sa.select(outbox).where(_waiting).order_by(outbox.c.position).limit(sa
 _take_lease = (
     sa.update(leases)
     .where(leases.c.name == _LEASE_NAME)
-    .where(sa.or_(leases.c.token.is_(None), leases.c.token == sa.bindparam("own"), leases.c.until <= sa.bindparam("now")))
+    .where(
+        sa.or_(
+            leases.c.token.is_(None),
+            leases.c.token == sa.bindparam("own"),
+            leases.c.until <= sa.bindparam("now"),
+            leases.c.until > sa.bindparam("longest"),
+        )
+    )
     .values(token=sa.bindparam("own"), until=sa.bindparam("end"))
 )
 _release_lease = (
@@ -61,7 +68,8 @@ class Outbox:
 
     It is read by state, oldest first, never by "id > last seen": a sequence's numbers are committed out of order. One relay at a
     time holds the lease ``relay``; were several to share out the rows among them, the order within a key would be lost. A relay
-    that outlives its lease may publish what its successor publishes too; inboxes take each message once.
+    that outlives its lease may publish what its successor publishes too; inboxes take each message once. Each begins with the
+    oldest message that no transport has confirmed, so that the first arrivals of a key are in order even then.
     """
 
     def __init__(self, database: Database, service: str, clock: Clock) -> None:
@@ -121,7 +129,11 @@ class Outbox:
         )
 
     async def _take_lease(self, connection: AsyncConnection, now: datetime, lease: timedelta) -> bool:
-        values = {"own": self._token, "now": now, "end": now + lease}
+        """Take it when it is free, ours, over, or longer than any lease: the clock of who took it was ahead, by an hour perhaps.
+
+        Dead, such a relay would hold up everything for that long; alive, it goes on beside us, and repeats what we publish.
+        """
+        values = {"own": self._token, "now": now, "end": now + lease, "longest": now + 2 * lease}
         if (await connection.execute(_take_lease, values)).rowcount == 1:
             return True
         row = {"name": _LEASE_NAME, "token": self._token, "until": now + lease}  # the very first time

@@ -28,14 +28,18 @@ _LINGER_SECONDS = 0.02
 """How long to wait for more before what was published is recorded. A crash meanwhile repeats the batch."""
 _BUSY_SECONDS = 0.25
 """How soon to try again while another process's relay is at work."""
+_LAST_SECONDS = 2.0
+"""How long a publication under way may take when the process stops, and each of those that follow."""
+_LAST_CHANCE_SECONDS = 0.5
+"""The same where the last publication has failed: what waits leaves with the next start."""
 
 logger = get_logger(__name__)
 
 
 class Relay:
-    """Publishes one service's outbox in one process. A transport that fails is tried again, less and less often.
+    """Publishes one service's outbox in one process: at once after a commit with something new.
 
-    A commit with something new lets it try at once.
+    A transport that fails is tried again, less and less often but at least every five seconds, whatever is committed meanwhile.
     """
 
     def __init__(self, outbox: Outbox, service: str, *, longest_pause: Callable[[], float] = lambda: FALLBACK_SECONDS) -> None:
@@ -45,10 +49,15 @@ class Relay:
         self._loop = Loop(self._turn, name="relay", service=service)
         self._turns = asyncio.Lock()
         self._transport: Transport | None = None
+        self._failing = False
+        """Whether the last publication has failed."""
+        self._patience = _LEASE_SECONDS
+        """How many seconds one publication may take."""
 
     def start(self, transport: Transport) -> None:
         """Begin to publish through this transport."""
         self._transport = transport
+        self._patience = _LEASE_SECONDS
         self._loop.start()
 
     def wake(self) -> None:
@@ -71,9 +80,14 @@ class Relay:
             return False
         return True
 
-    async def stop(self) -> None:
-        """Stop publishing. What remains leaves with the next start."""
-        await self._loop.stop()
+    async def stop(self, transport: Transport, timeout: float) -> None:
+        """Stop, and hand over what waits within ``timeout`` seconds; what remains leaves with the next start.
+
+        A transport that does not answer holds nobody up for more than two seconds or three.
+        """
+        await self._loop.stop(0.0 if self._failing else _LAST_SECONDS)
+        self._patience = _LAST_CHANCE_SECONDS if self._failing else _LAST_SECONDS
+        await self.flush(transport, timeout)
 
     async def _turn(self, rung: bool) -> float:  # noqa: FBT001 - the shape of every turn, see loops.py
         if self._transport is None or not (rung or await self._outbox.has_waiting()):
@@ -99,12 +113,14 @@ class Relay:
                     return True
                 reached(Failpoint.RELAY_CLAIMED)
                 try:
-                    async with asyncio.timeout(_LEASE_SECONDS):
+                    async with asyncio.timeout(self._patience):
                         await transport.publish(batch.messages)
                     reached(Failpoint.RELAY_PUBLISHED)
                 except BaseException:
+                    self._failing = True
                     await self._outbox.release()
                     raise
+                self._failing = False
                 sent = batch
                 if len(batch.messages) < _BATCH:
                     await self._loop.linger(_LINGER_SECONDS)

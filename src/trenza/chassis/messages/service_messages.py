@@ -141,8 +141,7 @@ class Messages:
         await self._transport.unsubscribe(self.service_name)
         await self._worker.stop(timeout)
         remaining = timeout - (asyncio.get_running_loop().time() - started)
-        await self._relay.stop()
-        await self._relay.flush(self._transport, max(remaining, _FLUSH_SECONDS))
+        await self._relay.stop(self._transport, max(remaining, _FLUSH_SECONDS))
 
     async def flush(self, timeout: float) -> bool:
         """Hand over the whole outbox now (where no relay is resident); False when that took longer or the transport fails."""

@@ -14,7 +14,7 @@ from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.clock import Clock
 from trenza.chassis.http.blobs import blob_router
 from trenza.chassis.http.documentation import install_documentation
-from trenza.chassis.http.json_bodies import WHOLE_CHARACTERS
+from trenza.chassis.http.json_bodies import SOUND_TEXTS
 from trenza.chassis.http.middleware import install_middleware
 from trenza.chassis.http.mounted import install_mounted_documents
 from trenza.chassis.http.operations import operations_router
@@ -57,7 +57,7 @@ def assemble(
         summary="FastAPI services, braided into one process.",
         version=version("trenza"),
         lifespan=lifespan,
-        dependencies=[WHOLE_CHARACTERS],
+        dependencies=[SOUND_TEXTS],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # its redirects would be absolute, to whatever the Host header says

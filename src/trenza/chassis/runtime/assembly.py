@@ -18,6 +18,7 @@ from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.http.idempotency import free_interrupted_keys
 from trenza.chassis.http.mounted import Mounted
 from trenza.chassis.messages import Messages, open_transport
+from trenza.chassis.runtime.broker import BrokerWatch
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.runtime.readiness import Readiness
@@ -28,6 +29,9 @@ from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_sett
 __all__ = ["Assembly", "open_databases", "read_service_settings"]
 
 C = TypeVar("C", bound=Contract)
+
+_SUBSCRIBE_SECONDS = 3.0
+"""How long a start waits for a broker; transports go on by themselves."""
 
 
 def read_service_settings(services: tuple[Service, ...], platform: PlatformSettings) -> dict[str, BaseSettings]:
@@ -84,6 +88,7 @@ class Assembly:
         self.blobs: Blobs = open_blobs(settings)
         url = None if settings.transport_url is None else settings.transport_url.get_secret_value()
         self.transport = open_transport(url, blobs=self.blobs, clock=self.clock)
+        self.broker = BrokerWatch(self.transport)
         self.messages = self._messages()
         for messages in self.messages.values():
             messages.use(self.transport)
@@ -176,9 +181,9 @@ class Assembly:
                 if service.name in self.mounts:
                     await stack.enter_async_context(self.mounts[service.name].running())
             stack.push_async_callback(self.transport.close)
+            stack.push_async_callback(self.broker.close)
             stack.push_async_callback(self._drain_messages)
-            for messages in self.messages.values():  # all before the first begins to publish
-                await messages.subscribe()
+            await self._subscribe(stack)
             for service, implementation in self._built:
                 if service.name in self.messages:
                     if self._alone and self.databases[service.name].is_sqlite:
@@ -191,10 +196,25 @@ class Assembly:
             finally:
                 self.readiness.drain()
 
+    async def _subscribe(self, stack: AsyncExitStack) -> None:
+        """Let all services receive before the first begins to publish; a broker that does not answer is not waited for."""
+        asking = [asyncio.create_task(messages.subscribe()) for messages in self.messages.values()]
+        asking.append(asyncio.create_task(self.broker.look()))
+        stack.push_async_callback(_cancel, asking)
+        done, _ = await asyncio.wait(asking, timeout=_SUBSCRIBE_SECONDS)
+        for task in done:
+            task.result()
+
     async def _drain_messages(self) -> None:
         """Let running handlers finish in what is left of the drain's time; all services at once, for they feed each other."""
         left = self.readiness.seconds_left()
         await asyncio.gather(*(messages.drain(left) for messages in self.messages.values()))
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Absent:

@@ -25,7 +25,7 @@ def health_of(assembly: Assembly) -> Health:
         health.add(f"{name} database", database.ping)
     health.add("objects", assembly.blobs.ping)
     # Without its broker a service works on: its outbox keeps what it announces.
-    health.add("transport", assembly.transport.ping, required=False)
+    health.add("transport", assembly.broker.check, required=False)
     for service in assembly.services:
         for check in service.checks:
             run = partial(check.run, assembly.implementation_of(service))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trenza.chassis.settings import CannotStart
@@ -16,11 +16,13 @@ __all__ = [
     "DataFolderInUse",
     "DataFolderUnusable",
     "lock_data_folder",
+    "lock_to_fill",
     "make_data_folder",
     "refuse_half_restored",
 ]
 
 
+LOCK = "lock"
 RESTORING = "restoring"
 """The folder within a data folder in which a restore unpacks. While it is there, the data is not whole."""
 
@@ -55,26 +57,56 @@ def refuse_half_restored(folder: Path) -> None:
 
 @contextmanager
 def lock_data_folder(folder: Path) -> Iterator[None]:
-    """Hold ``<folder>/lock`` for the block. The kernel lets go of it however the process ends, SIGKILL included.
+    """Hold `LOCK` in a folder for the block. The kernel lets go of it however the process ends, SIGKILL included.
 
     Raises `DataFolderInUse` naming the holder's process id, and `DataFolderUnusable`.
     """
-    make_data_folder(folder)
+    descriptor = _locked(folder)
     try:
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        message = f"data folder {folder} cannot be written ({error.strerror}): choose another with --data-dir or TRENZA_DATA_DIR"
-        raise DataFolderUnusable(message) from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-            remedy = f"stop it (kill {holder}), or give this one its own folder with --data-dir"
-            message = f"data folder {folder} is in use by process {holder}: {remedy}"
-            raise DataFolderInUse(message) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def lock_to_fill(folder: Path) -> Iterator[None]:
+    """`lock_data_folder` for who is about to fill it: when the block raises, what the lock has made is removed again."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    locked_before = (folder / LOCK).exists()
+    with lock_data_folder(folder):
+        try:
+            yield
+        except BaseException:
+            if not locked_before:
+                (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody has put something there meanwhile
+                for path in made:
+                    path.rmdir()
+            raise
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that holds the lock. Raises as `lock_data_folder` does."""
+    while True:
+        make_data_folder(folder)
+        try:
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            message = (
+                f"data folder {folder} cannot be written ({error.strerror}): choose another with --data-dir or TRENZA_DATA_DIR"
+            )
+            raise DataFolderUnusable(message) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            remedy = f"stop it (kill {holder}), or give this one its own folder with --data-dir"
+            message = f"data folder {folder} is in use by process {holder}: {remedy}"
+            raise DataFolderInUse(message) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), (folder / LOCK).stat()):
+                return descriptor
+        os.close(descriptor)  # whoever held it has removed the file: this one is nobody's any more

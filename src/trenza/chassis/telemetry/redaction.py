@@ -29,6 +29,8 @@ _TELLING = (
     r"pass(?:word|wd|phrase|code)|secret|token|authorization|(?:api|access|private|signing)[-_ ]?key|cookie|credential"
     r"|signature|\bsig\b|\bjwt\b|\bpwd\b"
 )
+_PROSE = r"(?-i:(?:(?<=Error:\ )|(?<=Exception:\ ))[A-Z][a-z]{0,15}\ [a-z]{1,15}\b)"
+"""What follows the name of an exception, such as ``NoCredentialsError: Unable to locate credentials``: a sentence, no value."""
 _TELLING_NAME = re.compile(_TELLING, re.IGNORECASE)
 _QUICK = re.compile(rf"{_TELLING}|bearer|basic|ey[JK]|://|PRIVATE KEY", re.IGNORECASE)
 """Most strings hold none of this and are passed through after one look."""
@@ -41,7 +43,7 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str], ...] = (
     # name=value, name: value, 'name': 'value', "name": "value", as in queries, URLs, JSON and the repr of objects.
     (
         re.compile(
-            rf"""([\w.-]{{0,40}}(?:{_TELLING})[\w.\]-]{{0,40}}['"]?\s{{0,3}}(?:=|:(?!//))\s{{0,3}})"""
+            rf"""([\w.-]{{0,40}}(?:{_TELLING})[\w.\]-]{{0,40}}['"]?\s{{0,3}}(?:=|:(?!//))\s{{0,3}})(?!{_PROSE})"""
             r"""(?:[A-Za-z]{0,20}\(?b?'(?:[^'\\]|\\.)*'|[A-Za-z]{0,20}\(?b?"(?:[^"\\]|\\.)*"|\[[^]]*\]|\{[^}]*\}|\([^)]*\)"""
             r"""|[^\s&;,'"<>)}\]]+)""",
             re.IGNORECASE,

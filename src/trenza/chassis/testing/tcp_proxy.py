@@ -17,8 +17,9 @@ _CHUNK = 16 * 1024
 class TcpProxy:
     """Passes bytes between whoever connects to ``port`` and a target, until it is told otherwise."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.port = free_port()
+    def __init__(self, host: str, port: int, *, listens_on: int | None = None) -> None:
+        """``host`` and ``port`` are the target's; ``listens_on`` is a port of ours, else a free one."""
+        self.port = listens_on or free_port()
         self.seconds_a_chunk = 0.0
         """How long each 16 KiB are held up."""
         self._target = host, port
@@ -26,12 +27,14 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._lines: set[asyncio.StreamWriter] = set()
+        self._count = 0
+        self._counted = asyncio.Condition()
 
     @classmethod
     @asynccontextmanager
-    async def before(cls, host: str, port: int) -> AsyncIterator[Self]:
+    async def before(cls, host: str, port: int, *, listens_on: int | None = None) -> AsyncIterator[Self]:
         """A proxy that listens for the block."""
-        proxy = cls(host, port)
+        proxy = cls(host, port, listens_on=listens_on)
         await proxy.listen()
         try:
             yield proxy
@@ -63,6 +66,12 @@ class TcpProxy:
         """Pass everything on again, what was held back first."""
         self._flowing.set()
 
+    async def passed(self, count: int) -> None:
+        """Wait until so many bytes more have been passed on, in both directions and over all connections."""
+        wanted = self._count + count
+        async with self._counted:
+            await self._counted.wait_for(lambda: self._count >= wanted)
+
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(*self._target)
         self._lines |= {writer, back}
@@ -80,5 +89,8 @@ class TcpProxy:
                 await asyncio.sleep(self.seconds_a_chunk)
                 writer.write(data)
                 await writer.drain()
+                async with self._counted:
+                    self._count += len(data)
+                    self._counted.notify_all()
         with suppress(OSError, RuntimeError):  # it is gone already
             writer.write_eof()

@@ -31,8 +31,8 @@ OutputType = Literal["image/jpeg", "image/webp", "image/avif"]
 class Location(Value):
     """A place on the Earth (WGS 84), in decimal degrees."""
 
-    latitude: float = Field(ge=-90, le=90)
-    longitude: float = Field(ge=-180, le=180)
+    latitude: float = Field(ge=-90, le=90, strict=True)
+    longitude: float = Field(ge=-180, le=180, strict=True)
 
 
 class ImageInfo(Value):

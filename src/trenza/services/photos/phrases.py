@@ -6,6 +6,7 @@ from typing import Final
 
 from trenza.chassis.http.phrases import Language, Phrase, Phrases
 from trenza.services.photos.contract import (
+    CallbackForbidden,
     FileMissing,
     InlineTooLarge,
     InvalidBase64,
@@ -16,6 +17,7 @@ from trenza.services.photos.contract import (
     PhotoNotFound,
     UnderMaintenance,
     UnitForbidden,
+    UploadCompleted,
     UploadIncomplete,
     UploadMismatch,
     UploadNotFound,
@@ -62,6 +64,11 @@ PHRASES: Final[Phrases] = {
         )
         for field in ("taken_at", "from", "to")
     },
+    CallbackForbidden.code: _es(
+        "Dirección de aviso no permitida",
+        "El campo {field} indica una dirección que no es pública, a la que nunca se avisaría.",
+        "indique un host público; TRENZA_PHOTOS_WEBHOOK_ALLOW puede admitir este",
+    ),
     InvalidUpid.code: _es(
         "UPID no válido",
         "El campo {field} no es un UPID. Se admite: {limit}.",
@@ -83,6 +90,9 @@ PHRASES: Final[Phrases] = {
     ),
     UploadNotFound.code: _es(
         "Subida no encontrada", "No tiene ninguna subida con este identificador, o ha caducado.", "pida otra"
+    ),
+    UploadCompleted.code: _es(
+        "Subida completada", "Esta subida ya se ha completado; su enlace no admite más archivos.", "pida otra subida"
     ),
     UploadIncomplete.code: _es(
         "Subida incompleta", "Aún no se ha recibido el archivo en el enlace.", "envíelo con PUT y complete después"

@@ -121,6 +121,11 @@ class PhotosSettings(BaseSettings):
         return ZoneInfo(self.timezone)
 
     @property
+    def webhook_reach(self) -> Allowed:
+        """What webhooks may reach although it is not public."""
+        return Allowed.of(self.webhook_allow)
+
+    @property
     def link_lifetime(self) -> timedelta:
         """How long a signed link works."""
         return timedelta(seconds=self.link_seconds)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from trenza.chassis.messages.transports.aws_clients import CALL_SECONDS, FAILURES, Clients, told
 from trenza.chassis.messages.transports.aws_publishing import Publisher
-from trenza.chassis.messages.transports.aws_queues import Queue, QueueConsumer
+from trenza.chassis.messages.transports.aws_queues import Interruptions, Queue, QueueConsumer
 from trenza.chassis.messages.transports.aws_topology import Found, Topology
 from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
@@ -29,6 +29,7 @@ class AwsTransport(Transport):
 
     def __init__(self, url: BrokerUrl) -> None:
         self._region, self._create = _read(url.text)
+        self.place = f"AWS in {self._region}"
         self._prefix = url.prefix
         self._stack = AsyncExitStack()
         self._clients: Clients | None = None
@@ -51,16 +52,17 @@ class AwsTransport(Transport):
             raise
         except FAILURES as error:
             self._look_again()
-            raise TransportUnavailable(f"AWS did not take the messages: {told(error)}") from error
+            raise TransportUnavailable(f"{self.place} did not take the messages: {told(error)}") from error
 
     async def subscribe(self, service: str, types: frozenset[str], receiver: Receiver) -> None:
         """Poll the queues of a service from now on, or from when AWS is reached."""
         await self.unsubscribe(service)
         self._types[service] = types
         self._look_again()
+        interruptions = Interruptions(service)
         self._consumers[service] = (
-            QueueConsumer(service, lambda: self._queue(service, 0), self._look_again, receiver),
-            QueueConsumer(service, lambda: self._queue(service, 1), self._look_again, receiver),
+            QueueConsumer(lambda: self._queue(service, 0), self._look_again, receiver, interruptions),
+            QueueConsumer(lambda: self._queue(service, 1), self._look_again, receiver, interruptions),
         )
         for consumer in self._consumers[service]:
             consumer.start()
@@ -85,7 +87,7 @@ class AwsTransport(Transport):
             raise
         except FAILURES as error:
             self._look_again()
-            raise TransportUnavailable(f"AWS does not answer: {told(error)}") from error
+            raise TransportUnavailable(f"{self.place} does not answer: {told(error)}") from error
 
     async def close(self) -> None:
         """Give back what is being stored, and close the connections."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
     from types_aiobotocore_sqs.type_defs import MessageTypeDef
 
-__all__ = ["Queue", "QueueConsumer"]
+__all__ = ["Interruptions", "Queue", "QueueConsumer"]
 
 _BATCH = 10
 _POLLERS = 4
@@ -38,17 +38,49 @@ Queue = tuple["SQSClient", str]
 """A client, and the URL of a queue."""
 
 
+class Interruptions:
+    """Tells once that a service's messages do not come, and once that they come again, however many queues it has."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self._lost: set[QueueConsumer] = set()
+        self._failures = 0
+
+    def begin(self, consumer: QueueConsumer, error: BaseException) -> None:
+        """A call for this consumer's queue has failed."""
+        if not self._lost:
+            _log.warning("no messages from SQS for now", service=self.service, error=told(error))
+        self._lost.add(consumer)
+        self._failures += 1
+
+    def end(self, consumer: QueueConsumer) -> None:
+        """A call for this consumer's queue has brought an answer."""
+        if consumer not in self._lost:
+            return
+        self._lost.remove(consumer)
+        if not self._lost:
+            _log.info("messages are received again", service=self.service, failures=self._failures)
+            self._failures = 0
+
+
 class QueueConsumer:
     """Delivers one queue's messages to a receiver from `start` until `stop`.
 
     ``find`` returns the queue once all that fills it exists; ``lost`` is told when a call fails, after which it may not exist.
     """
 
-    def __init__(self, name: str, find: Callable[[], Awaitable[Queue]], lost: Callable[[], None], receiver: Receiver) -> None:
-        self._name = name
+    def __init__(
+        self,
+        find: Callable[[], Awaitable[Queue]],
+        lost: Callable[[], None],
+        receiver: Receiver,
+        interruptions: Interruptions,
+    ) -> None:
+        self._name = interruptions.service
         self._find = find
         self._lost = lost
         self._receiver = receiver
+        self._interruptions = interruptions
         self._pollers: set[asyncio.Task[None]] = set()
         self._last_polls: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -92,17 +124,19 @@ class QueueConsumer:
         lost = 0
         while not self._stopping.is_set():
             try:
-                queue, messages = await self._receive(wait_seconds)
+                # After a failure a short call, so that it shows soon whether messages come again.
+                queue, messages = await self._receive(_HELP_SECONDS if lost else wait_seconds)
             except Exception as error:  # noqa: BLE001 - whatever it is, a service must not fall silent for it
                 self._lost()
-                if lost == 0:
-                    _log.warning("no messages from SQS for now", service=self._name, error=told(error))
+                self._interruptions.begin(self, error)
                 if helping:
                     return
                 await self._pause(lost, *_LOST_PAUSES)
                 lost += 1
                 continue
             lost = 0
+            if queue is not None:
+                self._interruptions.end(self)
             if queue is not None and messages:
                 if not self._failures and len(self._pollers) < _POLLERS and not self._stopping.is_set():
                     self._add_poller(_HELP_SECONDS)

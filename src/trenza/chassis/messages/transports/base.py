@@ -35,6 +35,9 @@ class Transport(Protocol):
     (``tests/conformance``) holds every transport to what is said here.
     """
 
+    place: str
+    """Which broker it is and where, for operators: ``Kafka at host:9092``. Never a user or a password."""
+
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Hand over a batch. Returns when every message is safe with the transport; raises `TransportUnavailable`.
 

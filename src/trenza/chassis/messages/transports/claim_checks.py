@@ -39,6 +39,7 @@ class ClaimChecks(Transport):
     """
 
     def __init__(self, inner: Transport, blobs: Blobs, clock: Clock, *, carried_bytes: int = CARRIED_BYTES) -> None:
+        self.place = inner.place
         self._inner = inner
         self._blobs = blobs
         self._clock = clock

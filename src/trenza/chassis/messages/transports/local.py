@@ -21,6 +21,8 @@ class LocalTransport:
     stopped keeps what arrives for its next start.
     """
 
+    place = "this process"
+
     def __init__(self) -> None:
         self._receivers: dict[str, tuple[frozenset[str], Receiver]] = {}
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from trenza.chassis.testing.brokers.protocol import Broker, NotInstalled
 
-__all__ = ["BROKERS", "TITLES", "Broker", "NotInstalled", "start_broker"]
+__all__ = ["BROKERS", "Broker", "NotInstalled", "broker_class", "start_broker"]
 
 BROKERS = {
     "rabbitmq": "RabbitMQ",
@@ -17,18 +17,15 @@ BROKERS = {
     "ministack": "Ministack",
 }
 """The module and the class of each."""
-TITLES = {
-    "rabbitmq": "RabbitMQ",
-    "tansu": "Kafka (Tansu)",
-    "noida": "Kafka (noida-db)",
-    "ministack": "SQS (ministack)",
-}
-"""How people call them."""
+
+
+def broker_class(name: str) -> type[Broker]:
+    """What starts and stops a broker; nothing is started yet. Its own ``name`` is what people call it."""
+    return cast("type[Broker]", getattr(import_module(f"trenza.chassis.testing.brokers.{name}"), BROKERS[name]))
 
 
 def start_broker(name: str, folder: Path) -> Broker:
     """A broker that answers, with its data in ``folder``. Raises `NotInstalled`."""
-    module = import_module(f"trenza.chassis.testing.brokers.{name}")
-    broker = cast("Broker", getattr(module, BROKERS[name])(folder))
+    broker = broker_class(name)(folder)
     broker.start()
     return broker

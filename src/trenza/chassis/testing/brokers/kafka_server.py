@@ -36,7 +36,8 @@ class KafkaServer(Broker):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port = self.told_port = free_port()
+        """The first is where it listens. Clients are told the second: that of a proxy, where a test sets it before `start`."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -45,7 +46,7 @@ class KafkaServer(Broker):
 
     def url(self, prefix: str) -> str:
         """Its URL; ``prefix`` begins the names of topics and groups."""
-        return f"kafka://127.0.0.1:{self._port}?prefix={prefix}"
+        return f"kafka://127.0.0.1:{self.told_port}?prefix={prefix}"
 
     def environment(self) -> dict[str, str]:
         """Nothing: everything is in the URL."""
@@ -53,7 +54,7 @@ class KafkaServer(Broker):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens. It tells clients this address, so that a proxy before it carries their first request only."""
+        """Where it listens. A proxy before it carries a client's first request only, unless clients are told of the proxy."""
         return ("127.0.0.1", self._port)
 
     def stop(self) -> None:

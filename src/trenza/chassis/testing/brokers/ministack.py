@@ -26,7 +26,7 @@ _REGION = "us-east-1"
 class Ministack(Broker):
     """Stands for AWS: it keeps queues, topics, buses and messages over `stop` and `start`."""
 
-    name = "ministack"
+    name = "SQS (ministack)"
     lasting = True
 
     def __init__(self, folder: Path) -> None:

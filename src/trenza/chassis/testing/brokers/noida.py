@@ -15,7 +15,10 @@ _SAVE_SECONDS = 10.0
 
 
 class Noida(KafkaServer):
-    """Shows what outlives a broker. A member that dies without leaving its group keeps its partitions until a restart: see `Tansu` for that."""
+    """Shows what outlives a broker. A member that dies without leaving its group keeps its partitions until a restart.
+
+    See `Tansu` for that.
+    """
 
     name = "Kafka (noida-db)"
     lasting = True

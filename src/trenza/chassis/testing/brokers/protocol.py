@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -22,6 +23,10 @@ class Broker(Protocol):
     """A fault of its own: what a killed process was handed stays with it until the broker is started again."""
     faults: Mapping[str, str] = MappingProxyType({})
     """Tests that its own faults make fail, whatever a transport does, and why: these are skipped over it."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` holds its data; nothing is started yet."""
+        ...
 
     def url(self, prefix: str) -> str:
         """What an operator would set as ``TRENZA_TRANSPORT_URL``; names that begin with ``prefix`` are this test's alone."""

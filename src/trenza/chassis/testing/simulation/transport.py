@@ -182,6 +182,8 @@ async def _call(receiver: Receiver, bodies: list[str | bytes]) -> None:
 class Wire:
     """The transport of one process: its connection to the broker."""
 
+    place = "the simulated broker"
+
     def __init__(self, broker: Broker, process: SimulatedProcess) -> None:
         self._broker = broker
         self._process = process

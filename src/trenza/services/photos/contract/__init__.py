@@ -7,6 +7,7 @@ from uuid import UUID
 
 from trenza.chassis.contract import Contract, operation
 from trenza.services.photos.contract.errors import (
+    CallbackForbidden,
     FileMissing,
     InlineTooLarge,
     InvalidBase64,
@@ -17,6 +18,7 @@ from trenza.services.photos.contract.errors import (
     PhotoNotFound,
     UnderMaintenance,
     UnitForbidden,
+    UploadCompleted,
     UploadIncomplete,
     UploadMismatch,
     UploadNotFound,
@@ -46,6 +48,7 @@ from trenza.services.photos.contract.values import (
 
 __all__ = [
     "MAX_PAGE",
+    "CallbackForbidden",
     "FileMissing",
     "InlineTooLarge",
     "InvalidBase64",
@@ -72,6 +75,7 @@ __all__ = [
     "Status",
     "UnderMaintenance",
     "UnitForbidden",
+    "UploadCompleted",
     "UploadIncomplete",
     "UploadMismatch",
     "UploadNotFound",

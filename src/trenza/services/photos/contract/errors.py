@@ -5,6 +5,7 @@ from __future__ import annotations
 from trenza.chassis.contract import ContractError
 
 __all__ = [
+    "CallbackForbidden",
     "FileMissing",
     "InlineTooLarge",
     "InvalidBase64",
@@ -15,6 +16,7 @@ __all__ = [
     "PhotoNotFound",
     "UnderMaintenance",
     "UnitForbidden",
+    "UploadCompleted",
     "UploadIncomplete",
     "UploadMismatch",
     "UploadNotFound",
@@ -35,6 +37,13 @@ class InvalidUpid(InvalidField):
 
     code = "INVALID_UPID"
     title = "Invalid UPID"
+
+
+class CallbackForbidden(InvalidField):
+    """A ``callback_url`` is at an address that is not public, and that the operator does not allow."""
+
+    code = "CALLBACK_FORBIDDEN"
+    title = "Callback address forbidden"
 
 
 class FileMissing(InvalidField):
@@ -86,6 +95,13 @@ class UploadIncomplete(ContractError):
 
     status = 409
     title = "Upload incomplete"
+
+
+class UploadCompleted(ContractError):
+    """A file came for a direct upload that has been completed: its link has served."""
+
+    status = 409
+    title = "Upload completed"
 
 
 class UploadMismatch(ContractError):

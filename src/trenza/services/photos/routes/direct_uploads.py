@@ -48,7 +48,8 @@ class DirectUploadBody(AnswerBody):
     id: UUID
     method: Literal["PUT"]
     url: str = Field(
-        description="Takes this one file, of just so many bytes, until it expires; send `Content-Length`, and no token."
+        description="Takes this one file, of just so many bytes, until it expires or the upload is completed; "
+        "send `Content-Length`, and no token."
     )
     expires_at: datetime
     headers: dict[str, str] = Field(description="To send with the file.")
@@ -65,7 +66,7 @@ class DirectUploadBody(AnswerBody):
 async def start_upload(request: Request, photos: Service, caller: Editor, order: DirectUploadOrder) -> Response:
     """A link to put one large file straight into the object store. Then call `…/complete`."""
     await photos.maintenance.refuse_uploads()
-    details = caller.placed(order.details(photos.settings.zone))
+    details = caller.placed(order.details(photos.settings))
 
     async def start() -> Response:
         upload, url = await photos.direct_uploads.start(details, filename=order.filename, size=order.bytes, sha256=order.sha256)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import tzinfo
 from typing import Any, Final, get_args
 
 from pydantic import Field
@@ -15,6 +14,8 @@ from trenza.services.photos.contract import FileMissing, InvalidField, Stage
 from trenza.services.photos.routes.bodies import OrderBody
 from trenza.services.photos.rules import UploadDetails
 from trenza.services.photos.service import IncomingFile
+from trenza.services.photos.settings import PhotosSettings
+from trenza.services.photos.webhooks.addresses import refuse_internal
 
 __all__ = ["UPLOAD_FORM", "DetailsOrder", "incoming", "read_details", "read_form"]
 
@@ -24,7 +25,7 @@ _UNIT_WORDS: Final = "The organisation unit that it belongs to; by default the c
 _FIELDS: Final = ("upid", "stage", "description", "taken_at", "location", "callback_url", rules.UNIT_FIELD)
 
 
-def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
+def read_form(form: ReceivedForm, settings: PhotosSettings) -> UploadDetails:
     """What the fields say. Raises `InvalidField` for the first that is not acceptable, and `FileMissing`.
 
     A field that nobody reads is refused, not skipped: a misspelt ``stage`` would be lost without anybody noticing.
@@ -43,18 +44,21 @@ def read_form(form: ReceivedForm, zone: tzinfo) -> UploadDetails:
             raise InvalidField(f"a file came in the field {file.field[:64]!r}", field=file.field[:64], limit=_FILE, remedy=remedy)
     if not form.files:
         raise FileMissing("the form holds no file", field=_FILE, limit="at least one", remedy="send a photo in the field 'file'")
-    return read_details(form.fields, zone)
+    return read_details(form.fields, settings)
 
 
-def read_details(fields: Mapping[str, str | None], zone: tzinfo) -> UploadDetails:
+def read_details(fields: Mapping[str, str | None], settings: PhotosSettings) -> UploadDetails:
     """What is said about the photos of an upload. Raises `InvalidField` for the first field that is not acceptable."""
+    callback = rules.read_callback(fields.get("callback_url"))
+    if callback is not None:
+        refuse_internal(callback, settings.webhook_reach)
     return UploadDetails(
         upid=rules.read_upid(fields.get("upid")),
         stage=rules.read_stage(fields.get("stage")),
         description=rules.read_description(fields.get("description")),
-        taken_at=rules.read_moment(fields.get("taken_at"), field="taken_at", zone=zone),
+        taken_at=rules.read_moment(fields.get("taken_at"), field="taken_at", zone=settings.zone),
         location=rules.read_location(fields.get("location")),
-        callback_url=rules.read_callback(fields.get("callback_url")),
+        callback_url=callback,
         unit=rules.read_unit(fields.get(rules.UNIT_FIELD)),
     )
 
@@ -71,10 +75,10 @@ class DetailsOrder(OrderBody):
     callback_url: str | None = Field(None, description=_CALLBACK_WORDS)
     filename: str | None = Field(None, description="What the file is called.")
 
-    def details(self, zone: tzinfo) -> UploadDetails:
+    def details(self, settings: PhotosSettings) -> UploadDetails:
         """The same, read. Raises `InvalidField`."""
         place = self.location.model_dump_json() if isinstance(self.location, Location) else self.location
-        return read_details({**self.model_dump(exclude={"location"}), "location": place}, zone)
+        return read_details({**self.model_dump(exclude={"location"}), "location": place}, settings)
 
 
 def incoming(file: ReceivedFile) -> IncomingFile:

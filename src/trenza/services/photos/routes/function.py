@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from trenza.chassis.contract import ContractError
 from trenza.chassis.http.idempotency import fingerprint_of
+from trenza.chassis.http.json_bodies import expect_json, refuse_unsound
 from trenza.chassis.http.limits import BodyTooLarge, allow_body
 from trenza.chassis.http.prefer import Wait, preferred_wait
 from trenza.services.photos.contract import InlineTooLarge, InvalidBase64
@@ -66,7 +67,7 @@ _SCHEMA.pop("$defs", None)  # FastAPI finds these in the direct upload's order, 
         200: {"model": FunctionResult, "description": "The same bytes are there already under this UPID."},
         201: {"description": "Stored and processed."},
         202: {"model": FunctionResult, "description": "Stored; processing takes longer than the wait."},
-        **documented_problems(400, 401, 403, 408, 409, 413, 422, 503),
+        **documented_problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
     },
     openapi_extra={
         "parameters": [IDEMPOTENCY_KEY, PREFER_WAIT],
@@ -81,7 +82,7 @@ async def process_photo(request: Request, photos: Service, caller: Editor) -> Re
     await photos.maintenance.refuse_uploads()
     body = await _body(request)
     order = _read(body)
-    details = caller.placed(order.details(photos.settings.zone))
+    details = caller.placed(order.details(photos.settings))
     content = _decoded(order.image_base64)
     wait = preferred_wait(request, longest=photos.settings.max_wait_seconds)
     return await photos.idempotency.run(
@@ -117,7 +118,8 @@ async def _process(photos: PhotosService, content: bytes, filename: str | None, 
 
 
 async def _body(request: Request) -> bytes:
-    """The body, which is small enough to be held in memory. Raises `InlineTooLarge`."""
+    """The body, which is small enough to be held in memory. Raises `JsonExpected` and `InlineTooLarge`."""
+    expect_json(request)
     allow_body(request, _LIMIT)
     try:
         return await request.body()
@@ -132,9 +134,11 @@ async def _body(request: Request) -> bytes:
 
 def _read(body: bytes) -> FunctionOrder:
     try:
-        return FunctionOrder.model_validate_json(body)
+        order = FunctionOrder.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+    refuse_unsound(order.model_dump(exclude={_FIELD}))
+    return order
 
 
 def _decoded(text: str) -> bytes:

@@ -67,7 +67,7 @@ async def upload_photos(request: Request, photos: Service, caller: Editor) -> Re
     async with await receive_form(
         request, spool=photos.blobs.new_spool_file, max_file_bytes=settings.max_file_bytes, max_files=settings.max_files
     ) as form:
-        details = caller.placed(read_form(form, settings.zone))
+        details = caller.placed(read_form(form, settings))
         upload = _Upload(request, photos, details, preferred_wait(request, longest=settings.max_wait_seconds))
         return await photos.idempotency.run(
             request.headers.get("idempotency-key"),

@@ -147,7 +147,7 @@ def read_location(text: str | None) -> Location | None:
 
 
 def read_callback(text: str | None) -> str | None:
-    """The URL to tell, None when empty, or `InvalidField`. Which addresses may be reached is judged when it is told."""
+    """The URL to tell, None when empty, or `InvalidField`. Which addresses may be reached is judged elsewhere."""
     if not text or not text.strip():
         return None
     url = text.strip()
@@ -181,7 +181,7 @@ def _json_pair(text: str) -> list[float]:
     pair = []
     for names in (_LATITUDE_NAMES, _LONGITUDE_NAMES):
         values = [found[name] for name in names if name in found]
-        pair += [value for value in values[:1] if isinstance(value, int | float)]
+        pair += [value for value in values[:1] if isinstance(value, int | float) and not isinstance(value, bool)]
     return pair
 
 

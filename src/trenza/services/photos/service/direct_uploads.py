@@ -15,7 +15,7 @@ from trenza.chassis.http.spooling import FileTooLarge
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.service import Resources
 from trenza.services.photos import rules, store
-from trenza.services.photos.contract import PhotoNotFound, UploadIncomplete, UploadMismatch, UploadNotFound
+from trenza.services.photos.contract import PhotoNotFound, UploadCompleted, UploadIncomplete, UploadMismatch, UploadNotFound
 from trenza.services.photos.rules import DirectUpload, UploadDetails
 from trenza.services.photos.service.uploads import Accepted, IncomingFile, Uploads
 from trenza.services.photos.settings import PhotosSettings
@@ -24,6 +24,7 @@ __all__ = ["DirectUploads"]
 
 _GRACE: Final = timedelta(hours=1)
 """How long after its link's end an upload can be completed: a transfer that began in time may take a while."""
+_FOLDER: Final = "uploads/photos"
 _BATCH: Final = 100
 _HEAD_BYTES: Final = 64
 
@@ -37,6 +38,8 @@ class DirectUploads:
         self._blobs = resources.blobs
         self._clock = resources.clock
         self._uploads = uploads
+        if (signer := resources.blobs.url_signer) is not None:  # else the store serves its own links
+            signer.guard_puts(_FOLDER, self._refuse_completed)
 
     async def start(
         self, details: UploadDetails, *, filename: str | None, size: int, sha256: str | None
@@ -51,7 +54,7 @@ class DirectUploads:
             filename=rules.clean_filename(filename),
             bytes=size,
             sha256=sha256,
-            key=f"uploads/photos/{upload_id}",
+            key=f"{_FOLDER}/{upload_id}",
             details=details,
             created_by=current_context().principal.subject,
             expires_at=self._clock.now() + lifetime,
@@ -100,6 +103,13 @@ class DirectUploads:
             async with self._database.work() as work:
                 await store.forget_uploads(work, tuple(expired))
             swept += len(expired)
+
+    async def _refuse_completed(self, key: str) -> None:
+        """Raise `UploadCompleted` for a file that comes too late: it would lie there unread."""
+        async with self._database.read() as connection:
+            upload = await store.find_upload(connection, UUID(key.removeprefix(f"{_FOLDER}/")))
+        if upload is not None and upload.photo_id is not None:
+            raise UploadCompleted("this upload has been completed; its link takes no more files", remedy="ask for a new upload")
 
     async def _verified(self, upload: DirectUpload, path: Path) -> IncomingFile:
         """The object as a received file at ``path``, once it is what was promised."""

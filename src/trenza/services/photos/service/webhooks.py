@@ -17,7 +17,6 @@ from trenza.chassis.service import Resources
 from trenza.services.photos.contract import Photo, PhotoCompleted, PhotoDeleted, PhotoFailed, PhotoFailure
 from trenza.services.photos.messages import CallBack
 from trenza.services.photos.settings import PhotosSettings
-from trenza.services.photos.webhooks.addresses import Allowed
 from trenza.services.photos.webhooks.receivers import Receivers
 from trenza.services.photos.webhooks.sending import post, signature
 
@@ -33,7 +32,7 @@ class Webhooks:
     def __init__(self, resources: Resources[PhotosSettings]) -> None:
         self._blobs = resources.blobs
         self._clock = resources.clock
-        self._allowed = Allowed.of(resources.settings.webhook_allow)
+        self._allowed = resources.settings.webhook_reach
         self._authorities = resources.settings.webhook_ca_file
         self._receivers = Receivers(resources.clock)
         self._link_lifetime: timedelta = resources.settings.link_lifetime

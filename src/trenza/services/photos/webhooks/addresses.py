@@ -7,8 +7,11 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
-__all__ = ["AddressForbidden", "Allowed", "HostUnknown", "reachable_addresses"]
+from trenza.services.photos.contract import CallbackForbidden
+
+__all__ = ["AddressForbidden", "Allowed", "HostUnknown", "reachable_addresses", "refuse_internal"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -49,6 +52,35 @@ class Allowed:
     def permits(self, host: str, address: Address) -> bool:
         """Whether a host at this address may be reached."""
         return host.lower() in self.hosts or is_public(address) or any(address in network for network in self.networks)
+
+
+def _literal_address(host: str) -> Address | None:
+    """The address that a host of a URL is, in any form that connecting would take for one; None for a name.
+
+    Beside the usual forms these are those of `inet_aton`: ``2130706433``, ``0x7f000001`` and ``127.1`` all are 127.0.0.1.
+    """
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def refuse_internal(url: str, allowed: Allowed) -> None:
+    """Raise `CallbackForbidden` for a URL whose host is an address, rather than a name, that may not be reached.
+
+    What a name stands for is judged when it is told: it may be another address by then.
+    """
+    address = _literal_address(urlsplit(url).hostname or "")
+    if address is not None and not allowed.permits(str(address), address):
+        raise CallbackForbidden(
+            "callback_url is at an address that is not public, and would never be told",
+            field="callback_url",
+            remedy="name a public host; TRENZA_PHOTOS_WEBHOOK_ALLOW could list this one",
+        )
 
 
 async def reachable_addresses(host: str, port: int, allowed: Allowed) -> tuple[str, ...]:

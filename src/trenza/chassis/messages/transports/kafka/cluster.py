@@ -74,6 +74,11 @@ class Cluster:
         servers = ",".join(host if re.search(r":\d+$", host) else f"{host}:{_DEFAULT_PORT}" for host in hosts)
         return cls(servers, url.prefix, options, partitions, replication)
 
+    @property
+    def place(self) -> str:
+        """The same for people. No user or password stands among the servers."""
+        return f"Kafka at {self.servers}"
+
     def topic_of(self, type_: str) -> str:
         """One topic for all types of a publishing service: order per key spans them."""
         return f"{self.prefix}.{type_.partition('.')[0]}"
@@ -141,10 +146,11 @@ class Topics:
         try:
             made = self._admin().create_topics(new, request_timeout=_ANSWER_SECONDS)
         except KafkaException as error:
-            raise TransportUnavailable(f"Kafka's topics could not be made: {error}") from error
+            raise TransportUnavailable(f"topics could not be made, {self._cluster.place} fails: {error}") from error
         refused = {topic: said for topic, future in made.items() if (said := _refusal(future)) is not None}
         if refused and not refused.keys() <= self._existing():
-            raise TransportUnavailable(f"Kafka's topics could not be made: {'; '.join(sorted(set(refused.values())))}")
+            reasons = "; ".join(sorted(set(refused.values())))
+            raise TransportUnavailable(f"topics could not be made, {self._cluster.place} refuses: {reasons}")
         self._known |= wanted
 
     def ask(self) -> None:
@@ -156,7 +162,7 @@ class Topics:
         try:
             return set(self._admin().list_topics(timeout=_ANSWER_SECONDS).topics)
         except KafkaException as error:
-            raise TransportUnavailable(f"Kafka does not answer: {error}") from error
+            raise TransportUnavailable(f"{self._cluster.place} does not answer: {error.args[0].str()}") from error
 
     def _admin(self) -> AdminClient:
         with self._lock:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from trenza.chassis.messages.transports.base import Receiver
+from trenza.chassis.messages.transports.kafka.delivery import Delivery
 from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -54,11 +55,14 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
         self._begun, self._ended = asyncio.Event(), asyncio.Event()
         self._leaving, self._at_once = Event(), Event()
+        self._joining, self._joined = Lock(), False
+        self._interruptions = 0
+        """Since messages were last received."""
         self._broken = self._paused = False
         self._owned: set[tuple[str, int]] = set()
         self._ahead: list[Message] = []
         self._batch: list[Message] = []
-        self._delivery: _Delivery | None = None
+        self._delivery: Delivery | None = None
         Thread(target=self._run, name=f"kafka subscription of {service}", daemon=True).start()
 
     async def begun(self, seconds: float) -> None:
@@ -67,11 +71,17 @@ class Subscription:
             await asyncio.wait_for(self._begun.wait(), seconds)
 
     async def leave(self, *, at_once: bool = False) -> None:
-        """End the delivery under way, or ``at_once`` cancel it, and leave the group."""
+        """End the delivery under way, or ``at_once`` cancel it, and leave the group.
+
+        A thread that has not joined has nothing to give back, and may wait for an answer of Kafka: it is left alone with that.
+        """
         if at_once:
             self._at_once.set()
-        self._leaving.set()
-        await self._ended.wait()
+        with self._joining:
+            self._leaving.set()
+            joined = self._joined
+        if joined:
+            await self._ended.wait()
 
     # ── in the thread ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -80,16 +90,29 @@ class Subscription:
         while not self._leaving.is_set() and not self._loop.is_closed():
             try:
                 self._topics.make(self._names)
-                self._be_member()
+                self._join()
                 pause = _SHORTEST_PAUSE
             except Exception as error:  # noqa: BLE001 - a subscription goes on trying, whatever it was
+                self._interruptions += 1
                 _log.warning("subscription interrupted", service=self._service, error=f"{type(error).__name__}: {error}")
                 self._leaving.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         self._tell(self._ended)
 
+    def _join(self) -> None:
+        """Be a member, unless somebody has asked to leave: whoever asks from now on waits until the group is left."""
+        with self._joining:
+            if self._leaving.is_set():
+                return
+            self._joined = True
+        try:
+            self._be_member()
+        finally:
+            with self._joining:
+                self._joined = False
+
     def _be_member(self) -> None:
-        """Join the group, and deliver until it is time to leave or to begin anew."""
+        """Deliver until it is time to leave or to begin anew."""
         self._broken = False
         consumer = Consumer(
             self._cluster.client(
@@ -125,7 +148,20 @@ class Subscription:
         read, self._ahead = self._ahead[:_BATCH], self._ahead[_BATCH:]
         if not read and (first := consumer.poll(_READ_SECONDS)) is not None:
             read = [first, *consumer.consume(_BATCH - 1, 0)]
+        if self._interruptions and self._is_heard(consumer, read):
+            _log.info("messages are received again", service=self._service, failures=self._interruptions)
+            self._interruptions = 0
         return [] if self._broken else [message for message in read if self._is_ours(message)]
+
+    def _is_heard(self, consumer: Consumer, read: Sequence[Message]) -> bool:
+        """Whether Kafka answers again for all our partitions. A client connects anew by itself, and tells nobody."""
+        if any(message.error() is None for message in read):
+            return True
+        with suppress(KafkaException):
+            topics = consumer.list_topics(timeout=_STAY_SECONDS).topics
+            partitions = [partition for name in self._names if name in topics for partition in topics[name].partitions.values()]
+            return bool(partitions) and all(partition.leader >= 0 for partition in partitions)
+        return False
 
     def _is_ours(self, message: Message) -> bool:
         error = message.error()
@@ -141,7 +177,7 @@ class Subscription:
         """Have the batch stored and commit it; again and again while the receiver raises."""
         pause = _SHORTEST_PAUSE
         while self._batch and not self._leaving.is_set() and not self._broken:
-            self._delivery = delivery = _Delivery(self._loop, self._receiver, self._bodies())
+            self._delivery = delivery = Delivery(self._loop, self._receiver, self._bodies())
             while not delivery.wait(_STAY_SECONDS) and not self._loop.is_closed():
                 if self._at_once.is_set():
                     delivery.cancel()
@@ -212,59 +248,11 @@ class Subscription:
     def _on_error(self, error: KafkaError) -> None:
         _log.warning("the connection to Kafka has a fault", service=self._service, error=str(error))
         self._broken |= error.fatal()
+        self._interruptions += 1
 
     def _tell(self, event: asyncio.Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(event.set)
-
-
-class _Delivery:
-    """A call of the receiver in its loop, seen from the thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, receiver: Receiver, bodies: list[bytes]) -> None:
-        self._loop = loop
-        self._receiver = receiver
-        self._bodies = bodies
-        self._task: asyncio.Task[None] | None = None
-        self._ended = Event()
-        self.error: str | None = None
-        """Why it was not stored."""
-        loop.call_soon_threadsafe(self._begin)
-
-    @property
-    def stored(self) -> bool:
-        return self._ended.is_set() and self.error is None
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it has ended."""
-        return self._ended.wait(seconds)
-
-    def cancel(self) -> None:
-        """Have it end soon."""
-        self._loop.call_soon_threadsafe(self._cancel)
-
-    def end(self) -> None:
-        """Cancel it, and wait until it has ended: two members never store messages of one key at a time."""
-        while not self._ended.is_set() and not self._loop.is_closed():
-            self.cancel()
-            self._ended.wait(_STAY_SECONDS)
-
-    def _begin(self) -> None:
-        self._task = self._loop.create_task(self._receive())
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _receive(self) -> None:
-        try:
-            if self._bodies:
-                await self._receiver(self._bodies)
-        except asyncio.CancelledError:
-            self.error = "cancelled"
-        except Exception as error:  # noqa: BLE001 - whatever it was, the batch comes again
-            self.error = f"{type(error).__name__}: {error}"
-        self._ended.set()
 
 
 def _place(message: Message) -> tuple[str, int]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
 from trenza.chassis.messages.transports.kafka.cluster import Cluster, Topics
 from trenza.chassis.messages.transports.kafka.publisher import Publisher
 from trenza.chassis.messages.transports.kafka.subscription import Subscription
+from trenza.chassis.messages.transports.kafka.threads import in_thread
 from trenza.chassis.messages.transports.opening import BrokerUrl
 
 __all__ = ["KafkaTransport"]
@@ -26,6 +28,7 @@ class KafkaTransport(Transport):
 
     def __init__(self, url: BrokerUrl) -> None:
         self._cluster = Cluster.read(url)
+        self.place = self._cluster.place
         self._topics = Topics(self._cluster)
         self._subscriptions: dict[str, Subscription] = {}
         self._publisher: Publisher | None = None
@@ -36,12 +39,12 @@ class KafkaTransport(Transport):
         try:
             async with asyncio.timeout(_PUBLISH_SECONDS):
                 if missing := self._topics.missing(topic for topic, _ in addressed):
-                    await asyncio.to_thread(self._topics.make, missing)
+                    await in_thread(partial(self._topics.make, missing))
                 if self._publisher is None or self._publisher.retired:
                     self._publisher = Publisher(self._cluster, self._topics.forget)
                 await self._publisher.publish(addressed)
         except TimeoutError as error:
-            raise TransportUnavailable(f"Kafka has not confirmed the messages in {_PUBLISH_SECONDS:.0f} s") from error
+            raise TransportUnavailable(f"{self.place} has not confirmed the messages in {_PUBLISH_SECONDS:.0f} s") from error
         except TransportUnavailable:
             self._topics.forget()
             raise
@@ -61,7 +64,7 @@ class KafkaTransport(Transport):
 
     async def ping(self) -> None:
         """Ask the cluster for its topics."""
-        await asyncio.to_thread(self._topics.ask)
+        await in_thread(self._topics.ask)
 
     async def close(self) -> None:
         """Leave all groups; what is under way is cancelled and not committed."""

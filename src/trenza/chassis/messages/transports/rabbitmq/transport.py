@@ -42,6 +42,7 @@ class RabbitTransport(Transport):
         self._prefix = url.prefix
         self._publishing = Line(url, "publishing")
         self._receiving = Line(url, "receiving")
+        self.place = self._publishing.place
         self._subscriptions: dict[str, Subscription] = {}
         self._channel: AbstractChannel | None = None
         self._connection: AbstractConnection | None = None
