@@ -21,6 +21,8 @@ from bench.queues.servers import LIMIT_SECONDS, end
 __all__ = ["CONCURRENCY", "OURS", "Measured", "Store", "Subject", "latency", "percentiles", "rate", "throughput", "together"]
 
 LATENCIES = 100
+WARM_UP = 10
+"""As many tasks before these are not counted: the first ones compile statements and open connections, here as anywhere."""
 CONCURRENCY = 8
 PACE_SECONDS = 0.03
 OURS = ("late", "yes", "yes")
@@ -104,13 +106,14 @@ def together(subject: Subject, store: Store, found: Measured, *, tasks: int) -> 
 
 def latency(subject: Subject, store: Store, found: Measured) -> None:
     """Store one task at a time while the worker is idle: from here, and where that is wanted from the worker's own process."""
-    options: dict[str, Any] = {"count": LATENCIES, "concurrency": CONCURRENCY}
+    count = WARM_UP + LATENCIES
+    options: dict[str, Any] = {"count": count, "concurrency": CONCURRENCY}
     with store.fresh(subject) as where:
         if subject.tables:
             _run(subject, "prepare", where)
         if subject.store != "sqlite":
             with _worker(subject, where, **options) as worker:
-                stored = _run(subject, "send", where, count=LATENCIES, pace=PACE_SECONDS)
+                stored = _run(subject, "send", where, count=count, pace=PACE_SECONDS)
                 found.elsewhere += _waits(stored, _next_line(worker))
         if subject.here:
             with _worker(subject, where, action="both", **options, pace=PACE_SECONDS) as worker:
@@ -133,7 +136,7 @@ def rate(values: list[float]) -> str:
 def _waits(stored: Any, begun: Any) -> list[float]:
     """Milliseconds from each commit to its handler; none when the handler was faster than the commit's return."""
     moments = dict(begun["begun"])
-    return [max(moments[number] - moment, 0.0) * 1000 for number, moment in stored["stored"]]
+    return [max(moments[number] - moment, 0.0) * 1000 for number, moment in stored["stored"][WARM_UP:]]
 
 
 def _moments(subject: Subject, answer: Any, tasks: int) -> list[float]:

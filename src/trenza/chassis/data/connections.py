@@ -1,36 +1,24 @@
-"""How connections are had: from SQLAlchemy's pool, or kept open where nothing can break them while nobody looks."""
+"""How connections are had: kept open, and looked at before they are used again where something may have broken them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["Connections", "KeptConnections", "PooledConnections"]
+__all__ = ["Alive", "Connections"]
 
 _WAIT_SECONDS = 30.0
 """How long to wait for one that is free, as SQLAlchemy's pool does by default."""
 
 
-class Connections(Protocol):
-    """Connections to one database."""
-
-    engine: AsyncEngine
-
-    def borrowed(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection for the block. What the block leaves open of a transaction is rolled back.
-
-        Raises TimeoutError or SQLAlchemy's when none comes free in time, and what the driver raises when none can be opened.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close all of them."""
-        ...
+Alive = Callable[[AsyncConnection, float], Awaitable[bool]]
+"""Whether a connection that has rested for so many seconds can be used."""
 
 
 class _Opening:
@@ -70,47 +58,60 @@ class _Opening:
         await self.engine.dispose()
 
 
-class PooledConnections(_Opening):
-    """Those of a server: SQLAlchemy's pool lends them, and looks whether they are alive."""
+class Connections(_Opening):
+    """Connections to one database that are kept open, so that nothing is set up for each use.
 
-    @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[AsyncConnection]:
-        """See `Connections.borrowed`."""
-        connection = await self.opened()
-        try:
-            yield connection
-        finally:
-            await asyncio.shield(self.finish(connection.close()))
-
-
-class KeptConnections(_Opening):
-    """Those of an embedded database: a file does not hang up, so nothing is set up or looked at for each use.
-
-    The pool would take a quarter of a millisecond of processor time for it, several times what a statement takes.
+    SQLAlchemy's own pool would take a quarter of a millisecond of processor time for that, as much as a small statement takes.
     """
 
-    def __init__(self, engine: AsyncEngine, size: int) -> None:
+    def __init__(self, engine: AsyncEngine, size: int, *, kept: int | None = None, alive: Alive | None = None) -> None:
+        """At most ``size`` at once, of which ``kept`` stay open (all by default).
+
+        ``alive`` is asked before one is used again, where something may break a connection while nobody looks.
+        """
         super().__init__(engine)
         self._slots = asyncio.Semaphore(size)
-        self._free: list[AsyncConnection] = []
+        self._kept = size if kept is None else kept
+        self._alive = alive
+        self._free: list[tuple[AsyncConnection, float]] = []
+        """With the moment since when each rests."""
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[AsyncConnection]:
-        """See `Connections.borrowed`."""
+    async def borrowed(self, *, commits_itself: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A connection for the block. What the block leaves open of a transaction is rolled back.
+
+        With ``commits_itself`` each statement commits (not for SQLite). Raises TimeoutError when none comes free in time, and
+        what the driver raises when none can be opened.
+        """
         async with asyncio.timeout(_WAIT_SECONDS):
             await self._slots.acquire()
         try:
-            connection = self._free.pop() if self._free else await self.opened()
+            connection = await self._rested() or await self.opened()
         except BaseException:
             self._slots.release()
             raise
         try:
+            if self._alive is not None:
+                await _set_mode(connection, commits_itself=commits_itself)
             yield connection
+            if commits_itself and not connection.invalidated:
+                await connection.rollback()  # of nothing: SQLAlchemy believes in a transaction
         finally:
             if connection.in_transaction() or connection.invalidated:
                 await asyncio.shield(self.finish(self._mend(connection)))
-            else:
+            elif len(self._free) < self._kept:
                 self._keep(connection)
+            else:
+                await asyncio.shield(self.finish(self._close(connection)))
+
+    async def _rested(self) -> AsyncConnection | None:
+        """The one that was used last, if it lives; those that do not are closed."""
+        while self._free:
+            connection, since = self._free.pop()
+            if self._alive is None or await self._alive(connection, time.monotonic() - since):
+                return connection
+            self.finish(_bury(connection))
+        return None
 
     async def _mend(self, connection: AsyncConnection) -> None:
         """Keep it when it can be made fit for another transaction."""
@@ -121,21 +122,41 @@ class KeptConnections(_Opening):
             raise
         finally:
             if connection.invalidated:
-                await connection.close()
-                self._slots.release()
+                await self._close(connection)
             else:
                 self._keep(connection)
 
+    async def _close(self, connection: AsyncConnection) -> None:
+        try:
+            await connection.close()
+        finally:
+            self._slots.release()
+
     def _keep(self, connection: AsyncConnection) -> None:
-        self._free.append(connection)
+        self._free.append((connection, time.monotonic()))
         self._slots.release()
 
     async def close(self) -> None:
-        """See `Connections.close`."""
+        """Close all of them."""
         await self.settled()
         while self._free:
-            await self._free.pop().close()
+            await self._free.pop()[0].close()
         await super().close()
+
+
+async def _set_mode(connection: AsyncConnection, *, commits_itself: bool) -> None:
+    """Have statements commit by themselves, or have transactions. Asks the server nothing."""
+    inner = connection.sync_connection
+    level = "AUTOCOMMIT" if commits_itself else "READ COMMITTED"
+    if inner is not None and inner.get_execution_options().get("isolation_level") != level:
+        await connection.execution_options(isolation_level=level)
+
+
+async def _bury(connection: AsyncConnection) -> None:
+    """Close a dead connection, whatever it says to that."""
+    with suppress(SQLAlchemyError, OSError):
+        await connection.invalidate()
+        await connection.close()
 
 
 async def _open(engine: AsyncEngine) -> AsyncConnection:

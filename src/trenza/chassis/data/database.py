@@ -11,12 +11,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from trenza.chassis.data.connections import Connections, KeptConnections, PooledConnections
+from trenza.chassis.data.connections import Connections
 from trenza.chassis.data.notices import FileNotices, Notices, PostgresNotices
-from trenza.chassis.data.postgres import watch_connections
+from trenza.chassis.data.postgres import postgres_connections
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
@@ -34,6 +33,8 @@ _SQLITE_AWAY = {
     sqlite3.SQLITE_CANTOPEN,
 }
 _POSTGRES_PORT = 5432
+_LAZY_CONNECTIONS = 2
+"""For relay, claims and marks, each of which is under way once at a time as a rule."""
 _SQLSTATES_AWAY = ("08", "53", "57P")
 """PostgreSQL's classes of connection exceptions and insufficient resources, and its operator interventions (Appendix A)."""
 
@@ -49,7 +50,8 @@ class Database:
     """The database of one service.
 
     SQLite: WAL, ``synchronous=FULL``, ``BEGIN IMMEDIATE``, one writer connection per process (the pool of one is the writer
-    lock) beside a few reading ones. PostgreSQL: one pool, and a schema of the service's own.
+    lock) beside a few reading ones. PostgreSQL: a schema of the service's own, ``pool_size`` connections that are kept and as
+    many more at need, and a few whose commits do not wait for the disk.
     """
 
     def __init__(
@@ -70,17 +72,11 @@ class Database:
             readers = max(2, pool_size // 2)
             writer = sqlite_engine(self.url, writable=True, pool_size=1, connection=sqlite_connection)
             reader = sqlite_engine(self.url, writable=False, pool_size=readers, connection=sqlite_connection)
-            self._writer: Connections = KeptConnections(writer, 1)
-            self._reader: Connections = KeptConnections(reader, readers)
+            self._writer = self._lazy = Connections(writer, 1)
+            self._reader = Connections(reader, readers)
         else:
-            engine = create_async_engine(
-                self.url,
-                pool_size=pool_size,
-                max_overflow=pool_size,
-                connect_args={"server_settings": {"search_path": f'"{schema}"', "timezone": "UTC"}},
-            )
-            watch_connections(engine)
-            self._writer = self._reader = PooledConnections(engine)
+            self._writer = self._reader = postgres_connections(self.url, schema, pool_size)
+            self._lazy = postgres_connections(self.url, schema, _LAZY_CONNECTIONS, synchronous_commit="off")
 
     @property
     def is_sqlite(self) -> bool:
@@ -90,7 +86,7 @@ class Database:
     @property
     def engines(self) -> frozenset[AsyncEngine]:
         """The engines, for those who watch their statements."""
-        return frozenset((self._writer.engine, self._reader.engine))
+        return frozenset((self._writer.engine, self._reader.engine, self._lazy.engine))
 
     @asynccontextmanager
     async def work(self, *, durable: bool = True) -> AsyncIterator[UnitOfWork]:
@@ -104,25 +100,38 @@ class Database:
         may be forgotten: who has a message at the moment, never what was acknowledged.
         """
         forbid_open_work("open a unit of work")
-        async with self._answering(), self._connected(self._writer) as connection:
+        async with self._answering(), self._connected(self._writer if durable else self._lazy) as connection:
             inner = connection.sync_connection
-            if inner is not None and inner.get_execution_options().get("durable", True) is not durable:
+            if self.is_sqlite and inner is not None and inner.get_execution_options().get("durable", True) is not durable:
                 inner.execution_options(durable=durable)  # a kept connection keeps it, too
             unit = UnitOfWork(connection, self.messages)
             with open_unit_of_work(unit):
                 async with connection.begin():
-                    if not (durable or self.is_sqlite):
-                        await connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                     yield unit
                     reached(Failpoint.WORK_BEFORE_COMMIT)
         reached(Failpoint.WORK_COMMITTED)
         unit.committed()
 
     @asynccontextmanager
+    async def statement(self, *, durable: bool = True) -> AsyncIterator[AsyncConnection]:
+        """A connection for one statement that commits by itself: on PostgreSQL one round trip instead of three.
+
+        ``durable`` means what it means for `work`, which this is on SQLite.
+        """
+        if self.is_sqlite:
+            async with self.work(durable=durable) as work:
+                yield work.connection
+            return
+        forbid_open_work("run a statement beside a unit of work (use the unit of work itself)")
+        connections = self._writer if durable else self._lazy
+        async with self._answering(), self._connected(connections, commits_itself=True) as connection:
+            yield connection
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading. On SQLite it sees the last commit and never waits for the writer."""
+        """A connection for reading: each statement sees the last commit. On SQLite it never waits for the writer."""
         forbid_open_work("read beside a unit of work (use the unit of work itself)")
-        async with self._answering(), self._connected(self._reader) as connection:
+        async with self._answering(), self._connected(self._reader, commits_itself=not self.is_sqlite) as connection:
             yield connection
 
     @asynccontextmanager
@@ -152,12 +161,12 @@ class Database:
         )
 
     @asynccontextmanager
-    async def _connected(self, connections: Connections) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self, connections: Connections, *, commits_itself: bool = False) -> AsyncIterator[AsyncConnection]:
         """A connection; raises `DatabaseUnavailable` when none can be had."""
         async with AsyncExitStack() as stack:
             try:
-                connection = await stack.enter_async_context(connections.borrowed())
-            except (OSError, PoolTimeout) as error:
+                connection = await stack.enter_async_context(connections.borrowed(commits_itself=commits_itself))
+            except OSError as error:
                 raise DatabaseUnavailable(self._silence(error)) from error
             yield connection
 
@@ -188,9 +197,7 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*self._background)
-        await self._writer.close()
-        if self._reader is not self._writer:
-            await self._reader.close()
+        await asyncio.gather(*(connections.close() for connections in {self._writer, self._reader, self._lazy}))
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -1,42 +1,58 @@
-"""Connections to PostgreSQL that have died in the pool: noticed without asking the server each time."""
+"""Connections to PostgreSQL: how they are opened, and how dead ones are noticed without asking the server each time."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from trenza.chassis.data.connections import Connections
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.engine import URL, Connection
 
-__all__ = ["watch_connections"]
+__all__ = ["postgres_connections"]
 
 _UNSEEN_SECONDS = 10.0
 """A connection that rested longer is asked for a sign of life: a firewall forgets connections without telling either end."""
 
 
-def watch_connections(engine: AsyncEngine) -> None:
-    """Exchange dead connections when they are taken from the pool, and all that are older with the first of them.
+def postgres_connections(url: URL, schema: str, kept: int, **settings: str) -> Connections:
+    """Connections that see a schema, speak of moments in UTC, and have more of the server's ``settings``.
 
-    A server that ends closes its sockets, and the event loop has noticed that by then. SQLAlchemy's own ``pool_pre_ping`` costs
-    three round trips before each unit of work.
+    ``kept`` of them stay open; as many more may be open at once.
     """
+    engine: AsyncEngine = create_async_engine(
+        url,
+        pool_size=2 * kept,
+        max_overflow=0,
+        connect_args={"server_settings": {"search_path": f'"{schema}"', "timezone": "UTC", **settings}},
+    )
+    return Connections(engine, 2 * kept, kept=kept, alive=_is_alive)
 
-    @event.listens_for(engine.sync_engine, "checkin")
-    def rest(_connection: Any, record: Any) -> None:
-        record.info["rests_since"] = time.monotonic()
 
-    @event.listens_for(engine.sync_engine, "checkout")
-    def look(connection: Any, record: Any, _proxy: Any) -> None:
-        since = record.info.get("rests_since")
-        if since is None:  # it has just been opened
-            return
-        if connection.driver_connection.is_closed():
-            raise InvalidatePoolError("the server has closed the connection")
-        if time.monotonic() - since > _UNSEEN_SECONDS:
-            try:
-                connection.ping()
-            except engine.dialect.loaded_dbapi.Error as error:
-                raise InvalidatePoolError(f"the connection is dead: {error}") from error
+async def _is_alive(connection: AsyncConnection, rested_seconds: float) -> bool:
+    """A server that ends closes its sockets, and the event loop has noticed that by then.
+
+    SQLAlchemy's own ``pool_pre_ping`` costs three round trips before each unit of work.
+    """
+    inner = connection.sync_connection
+    if inner is None or _driver(inner).is_closed():
+        return False
+    if rested_seconds <= _UNSEEN_SECONDS:
+        return True
+    try:
+        await connection.run_sync(_ping)
+    except (SQLAlchemyError, OSError):
+        return False
+    return True
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _ping(connection: Connection) -> None:
+    adapted: Any = connection.connection.dbapi_connection
+    adapted.ping()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from trenza.chassis.messages.tables import SENT, WAITING, in_state, leases, outb
 from trenza.chassis.messages.transports.base import Outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from trenza.chassis.clock import Clock
@@ -43,6 +45,13 @@ _take_lease = (
     )
     .values(token=sa.bindparam("own"), until=sa.bindparam("end"))
 )
+_leased = _take_lease.returning(leases.c.name).cte("leased")
+_found = _oldest.subquery("found")
+_lease_and_oldest = sa.select(_found).select_from(_leased.outerjoin(_found, sa.true())).order_by(_found.c.position)
+"""No row without the lease; one without a position when nothing waits.
+
+It sees what was committed when it began, so that after waiting for another relay it may repeat what that one has just published.
+"""
 _release_lease = (
     sa.update(leases)
     .where(leases.c.name == _LEASE_NAME, leases.c.token == sa.bindparam("own"))
@@ -61,6 +70,13 @@ class Batch:
 
     messages: tuple[Outgoing, ...]
     positions: tuple[int, ...]
+
+
+def _batch(rows: Sequence[sa.Row[Any]]) -> Batch:
+    return Batch(
+        messages=tuple(Outgoing(row.message_id, row.type, row.ordering_key, row.envelope) for row in rows),
+        positions=tuple(row.position for row in rows),
+    )
 
 
 class Outbox:
@@ -113,6 +129,8 @@ class Outbox:
         nothing waits any more, the lease is given back at once. The commit need not wait for the disk: what is forgotten when
         the machine dies is published again, and ignored.
         """
+        if sent is None and not self._database.is_sqlite and (first := await self._claim_at_once(limit, lease)) is not None:
+            return first
         async with self._database.work(durable=False) as work:
             if sent is not None and sent.positions:
                 await work.execute(_sent, {"positions": numbers_as_text(sent.positions), "now": self._clock.now()})
@@ -123,10 +141,15 @@ class Outbox:
                 await work.execute(_release_lease, {"own": self._token})
             if sent is not None:
                 reached(Failpoint.RELAY_BEFORE_MARK)
-        return Batch(
-            messages=tuple(Outgoing(row.message_id, row.type, row.ordering_key, row.envelope) for row in rows),
-            positions=tuple(row.position for row in rows),
-        )
+        return _batch(rows)
+
+    async def _claim_at_once(self, limit: int, lease: timedelta) -> Batch | None:
+        """Lease and messages by one statement (PostgreSQL only): the way of a message that was alone. None without both."""
+        now = self._clock.now()
+        values = {"own": self._token, "now": now, "end": now + lease, "longest": now + 2 * lease, "batch": limit}
+        async with self._database.statement(durable=False) as connection:
+            rows = [row for row in (await connection.execute(_lease_and_oldest, values)) if row.position is not None]
+        return _batch(rows) if rows else None
 
     async def _take_lease(self, connection: AsyncConnection, now: datetime, lease: timedelta) -> bool:
         """Take it when it is free, ours, over, or longer than any lease: the clock of who took it was ahead, by an hour perhaps.

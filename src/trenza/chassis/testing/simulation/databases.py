@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trenza.chassis.data import Database
-from trenza.chassis.data.connections import KeptConnections
+from trenza.chassis.data.connections import Connections
 from trenza.chassis.data.notices import Silence
 from trenza.chassis.data.sqlite_connection import BUSY_SECONDS, SqliteConnection
 from trenza.chassis.testing.simulation.process import SimulatedProcess, Stopped, here
@@ -161,5 +161,5 @@ class SimulatedDatabase(Database):
 
     def renew(self) -> None:
         """Be ready for another process, on another event loop perhaps."""
-        self._writer = KeptConnections(self._writer.engine, 1)
-        self._reader = KeptConnections(self._reader.engine, _READERS)
+        self._writer = self._lazy = Connections(self._writer.engine, 1)
+        self._reader = Connections(self._reader.engine, _READERS)
