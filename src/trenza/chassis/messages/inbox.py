@@ -14,6 +14,7 @@ from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope, Unreadable
 from trenza.chassis.messages.handlers import NOBODY
+from trenza.chassis.messages.loops import Pace
 from trenza.chassis.messages.metrics import RECEIVED
 from trenza.chassis.messages.statements import insert_or_ignore
 from trenza.chassis.messages.tables import DELAYED, FAILED, RUNNING, WAITING, in_state, inbox
@@ -49,12 +50,14 @@ class Inbox:
         self._service = service
         self._handlers = handlers
         self._clock = clock
+        self._pace = Pace()
 
     async def receive(self, bodies: Sequence[str | bytes]) -> None:
         """Store what a transport delivered. When this returns, the transport may forget the batch.
 
         What cannot be read becomes a dead letter; what nobody handles waits for a release that does (see `maintenance`).
         """
+        await self._pace.keep()
         rows = [row for body in bodies for row in self._rows(body)]
         reached(Failpoint.INBOX_BEFORE_STORE)
         if rows:

@@ -12,7 +12,7 @@ from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.messages import claims, endings
 from trenza.chassis.messages.attempts import Attempt, Attempts, Outcome
-from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop
+from trenza.chassis.messages.loops import FALLBACK_SECONDS, Loop, Pace
 from trenza.chassis.messages.reserve import Reserve
 from trenza.chassis.messages.room import Room
 from trenza.chassis.telemetry.logs import get_logger
@@ -76,6 +76,7 @@ class Worker:
         self._attempts: Attempts | None = None
         self._draining = False
         self._looked = self._next_beat = float("-inf")
+        self._pace = Pace()
         self._more = False  # whether something may be waiting that only wants room
 
     def start(self, implementation: Any) -> None:
@@ -136,6 +137,8 @@ class Worker:
 
     async def _turn(self, rung: bool) -> float:  # noqa: FBT001 - the shape of every turn, see loops.py
         """Claim once, where there may be something to claim. Returns how long to sleep unless woken."""
+        if not self._more:
+            await self._pace.keep()
         self._more = True  # until we know better: what ends meanwhile shall wake us
         if not self._room().consumers:
             self._crowded()
