@@ -74,10 +74,9 @@ class Worker:
         """Those of them whose handlers still run, and since when; the others wait for their end to be recorded."""
         self._reserve = Reserve(self._limits, concurrency)
         self._attempts: Attempts | None = None
-        self._draining = False
         self._looked = self._next_beat = float("-inf")
         self._pace = Pace()
-        self._more = False  # whether something may be waiting that only wants room
+        self._draining = self._more = False  # more: whether something may be waiting that only wants room
 
     def start(self, implementation: Any) -> None:
         """Begin to claim. Handlers get ``implementation`` as their first argument."""
@@ -245,8 +244,7 @@ class Worker:
 
     async def _give_back(self, attempts: list[Attempt]) -> None:
         """Let others have messages that have not begun here."""
-        held = [(attempt.claimed.position, attempt.claimed.token) for attempt in self._reserve.remove(attempts)]
-        if not held:
+        if not (held := [(attempt.claimed.position, attempt.claimed.token) for attempt in self._reserve.remove(attempts)]):
             return
         try:
             async with self._database.work(durable=False) as work:
@@ -287,9 +285,8 @@ class Worker:
             return
         reached(Failpoint.HEARTBEAT_BEFORE)
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)
-        held = [attempt.claimed for attempt in (*(attempt for attempt, _ in running), *reserved)]
         async with self._database.work(durable=False) as work:
-            ours = await claims.extend(work, held, until)
+            ours = await claims.extend(work, [each.claimed for each in (*(attempt for attempt, _ in running), *reserved)], until)
         reached(Failpoint.HEARTBEAT_EXTENDED)
         for attempt, task in running:
             asked = ours.get((attempt.claimed.position, attempt.claimed.token))
