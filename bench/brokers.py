@@ -146,7 +146,8 @@ def measure() -> Figures:
         "a table of ids in the handler's transaction, both in the same PostgreSQL. Key order: events of one key are handled one "
         "at a time, in their order.",
         columns=(
-            "library", "broker", "sent/s", "handled/s", "together/s", "to peer", "to by hand", "idle ms", "acks", "once", "key order",
+            "library", "broker", "sent/s", "handled/s", "together/s", "to peer", "to by hand", "idle ms",
+            "acks", "once", "key order",
         ),
         rows=tuple(_row(subject, its, best[subject.store]) for subject, its in found.items()),
     )  # fmt: skip
