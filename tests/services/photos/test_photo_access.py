@@ -28,7 +28,7 @@ NEEDED = {
     ("POST", "/api/photos/{id}/retry"): ("manager", 409),
     ("DELETE", "/api/photos/{id}"): ("manager", 204),
     ("GET", "/api/photos/maintenance"): ("viewer", 200),
-    ("POST", "/"): ("editor", 422),
+    ("POST", "/"): ("editor", 415),  # past the door, and refused for being no JSON
     ("POST", "/api/photos/uploads"): ("editor", 422),
     ("POST", "/api/photos/uploads/01930000-0000-7000-8000-000000000000/complete"): ("editor", 404),
     ("POST", "/api/photos/reprocess"): ("manager", 422),

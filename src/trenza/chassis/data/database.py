@@ -166,7 +166,7 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 connection = await stack.enter_async_context(connections.borrowed(commits_itself=commits_itself))
-            except OSError as error:
+            except (OSError, TypeError) as error:  # the driver takes each option of the URL for an argument
                 raise DatabaseUnavailable(self._silence(error)) from error
             yield connection
 

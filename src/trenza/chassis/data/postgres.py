@@ -27,6 +27,7 @@ def postgres_connections(url: URL, schema: str, kept: int, **settings: str) -> C
         url,
         pool_size=2 * kept,
         max_overflow=0,
+        hide_parameters=True,  # in what its errors say: they hold whole messages
         connect_args={"server_settings": {"search_path": f'"{schema}"', "timezone": "UTC", **settings}},
     )
     return Connections(engine, 2 * kept, kept=kept, alive=_is_alive)

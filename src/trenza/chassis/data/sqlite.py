@@ -30,6 +30,7 @@ def sqlite_engine(url: URL, *, writable: bool, pool_size: int, connection: type[
         url,
         pool_size=pool_size,
         max_overflow=0,
+        hide_parameters=True,  # in what its errors say: they hold whole messages
         pool_timeout=_POOL_SECONDS,
         connect_args={"async_creator_fn": _creator(connection, path)},
     )

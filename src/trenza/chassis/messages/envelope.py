@@ -21,12 +21,15 @@ __all__ = ["MAXIMUM_ENVELOPE_BYTES", "Envelope", "MessageTooLarge", "Unreadable"
 MAXIMUM_ENVELOPE_BYTES = 4 * 1024 * 1024
 """What an inbox stores. What a broker does not carry travels as an object (see `transports.claim_checks`)."""
 
+MAXIMUM_KEY_BYTES = 1024
+"""Of an ordering key and of a message's type, as UTF-8: both stand in indexes, and PostgreSQL's take 2,704 bytes a row."""
+
 SOURCE_PREFIX = "trenza/"
 PrincipalKind = Literal["anonymous", "operator", "user", "service"]
 
 
 class MessageTooLarge(ValueError):
-    """A message that no inbox should hold: put the bulk into an object and send its key."""
+    """A message that no inbox should hold: put the bulk into an object and send its key. Or its ordering key is no key."""
 
 
 class Unreadable(ValueError):
@@ -56,14 +59,19 @@ class Envelope:
     def wrap(
         cls, message: Message, *, message_id: UUID, service: str, time: datetime, deliver_by: datetime | None, context: Context
     ) -> Envelope:
-        """The envelope of a message that is sent now, in the given context."""
+        """The envelope of a message that is sent now, in the given context. Raises `MessageTooLarge` for its ordering key."""
+        if (key := message.ordering_key) is not None and _unfit(key):
+            raise MessageTooLarge(
+                f"the ordering key of {message.message_type} is longer than {MAXIMUM_KEY_BYTES} bytes or holds NUL: "
+                "order by an identifier"
+            )
         return cls(
             id=message_id,
             service=service,
             type=message.message_type,
             time=time,
             data=message.model_dump_json().encode(),
-            ordering_key=message.ordering_key,
+            ordering_key=key,
             deliver_by=deliver_by,
             correlation_id=context.correlation_id,
             traceparent=context.traceparent,
@@ -108,6 +116,9 @@ class Envelope:
             if event.get("dataref") is not None and "data" not in event:
                 raise Unreadable("the object that holds its data is gone")
             deliver_by = event.get("deliverby")
+            for name in ("type", "orderingkey"):
+                if _unfit(_optional_text(event, name) or ""):
+                    raise Unreadable(f"the attribute {name!r} is longer than {MAXIMUM_KEY_BYTES} bytes or holds NUL")
             return cls(
                 id=UUID(event["id"]),
                 service=_text(event, "source").removeprefix(SOURCE_PREFIX),
@@ -135,6 +146,11 @@ class Envelope:
     def context(self) -> Context:
         """The context that whoever handles the message works under, without a deadline."""
         return Context(correlation_id=self.correlation_id, principal=self.principal, traceparent=self.traceparent)
+
+
+def _unfit(key: str) -> bool:
+    """Whether no index would take it."""
+    return "\0" in key or len(key.encode(errors="replace")) > MAXIMUM_KEY_BYTES
 
 
 def _moment(text: str) -> datetime:

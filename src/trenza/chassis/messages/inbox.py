@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError, DBAPIError
 
 from trenza.chassis.context import current_context
 from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.endings import Reason
-from trenza.chassis.messages.envelope import Envelope, Unreadable
+from trenza.chassis.messages.envelope import Envelope, MessageTooLarge, Unreadable
 from trenza.chassis.messages.handlers import NOBODY
 from trenza.chassis.messages.loops import Pace
 from trenza.chassis.messages.metrics import RECEIVED
@@ -34,12 +35,22 @@ __all__ = ["Inbox"]
 _UNREADABLE = UUID("5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61")
 """Namespace of the ids given to bodies that hold none: the same body gets the same id, so that redelivery is noticed."""
 
+_SHOWN_BYTES = 64 * 1024
+"""How much is kept of a body that cannot be read, for whoever looks into it."""
+_REFUSALS = ("22", "54")
+"""PostgreSQL's classes of data that it does not take, and of limits that they exceed (Appendix A)."""
+
 _insert = sa.insert(inbox).inline()
 _same = (
     sa.select(inbox.c.message_id)
     .where(inbox.c.type == sa.bindparam("type"), inbox.c.unique_key == sa.bindparam("key"), inbox.c.unique_key.is_not(None))
     .where(in_state(inbox.c.state, WAITING, DELAYED, RUNNING))
 )
+
+
+def _is_refusal(error: DBAPIError) -> bool:
+    """Whether it is what was to be stored that the database does not take, however often it comes."""
+    return isinstance(error, DataError) or str(getattr(error.orig, "sqlstate", "") or "").startswith(_REFUSALS)
 
 
 class Inbox:
@@ -60,24 +71,47 @@ class Inbox:
         await self._pace.keep()
         rows = [row for body in bodies for row in self._rows(body)]
         reached(Failpoint.INBOX_BEFORE_STORE)
+        try:
+            await self._store(rows)
+        except DBAPIError as error:
+            if not _is_refusal(error):
+                raise
+            await self._store_singly(bodies)
+        reached(Failpoint.INBOX_STORED)
+        RECEIVED.labels(self._service).inc(len(bodies))
+
+    async def _store(self, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
             async with self._database.statement() as connection:  # asyncpg runs it for all rows in one transaction
                 await connection.execute(insert_or_ignore(connection, inbox), rows)
-        reached(Failpoint.INBOX_STORED)
-        RECEIVED.labels(self._service).inc(len(bodies))
+
+    async def _store_singly(self, bodies: Sequence[str | bytes]) -> None:
+        """The database refuses something in this batch for what it is: that becomes a dead letter, and holds up nothing else."""
+        for body in bodies:
+            try:
+                await self._store(self._rows(body))
+            except DBAPIError as error:
+                if not _is_refusal(error):
+                    raise
+                await self._store([self._unreadable(body, f"the database refuses it: {str(error.orig).partition(chr(10))[0]}")])
+
+    def _unreadable(self, body: str | bytes, error: str) -> dict[str, Any]:
+        """The dead letter of a body that is no envelope; of a large one it keeps the beginning."""
+        now = self._clock.now()
+        raw = body.encode(errors="surrogatepass") if isinstance(body, str) else body
+        text = raw[:_SHOWN_BYTES].decode(errors="backslashreplace").replace("\x00", "\\x00")
+        message_id = uuid5(_UNREADABLE, raw.hex())
+        row = _row(message_id=message_id, consumer=NOBODY, kind="event", type_="", envelope=text, now=now)
+        return row | {"state": FAILED, "finished_at": now, "reason": Reason.UNREADABLE, "error": error.replace("\x00", "\\x00")}
 
     def _rows(self, body: str | bytes) -> list[dict[str, Any]]:
         now = self._clock.now()
         try:
             envelope = Envelope.from_json(body)
-        except Unreadable as error:
-            raw = body.encode(errors="surrogatepass") if isinstance(body, str) else body
-            text = raw.decode(errors="backslashreplace").replace("\x00", "\\x00")
-            message_id = uuid5(_UNREADABLE, raw.hex())
-            row = _row(message_id=message_id, consumer=NOBODY, kind="event", type_="", envelope=text, now=now)
-            return [row | {"state": FAILED, "finished_at": now, "reason": Reason.UNREADABLE, "error": str(error)}]
+            stored = envelope.to_json()
+        except (Unreadable, MessageTooLarge) as error:
+            return [self._unreadable(body, str(error))]
         consumers = [handler.consumer for handler in self._handlers.of_type(envelope.type)] or [NOBODY]
-        stored = envelope.to_json()
         return [
             _row(
                 message_id=envelope.id,
