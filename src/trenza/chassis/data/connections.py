@@ -75,6 +75,7 @@ class Connections(_Opening):
         self._alive = alive
         self._free: list[tuple[AsyncConnection, float]] = []
         """With the moment since when each rests."""
+        self._closed = False
 
     @asynccontextmanager
     async def borrowed(self, *, commits_itself: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -99,18 +100,27 @@ class Connections(_Opening):
         finally:
             if connection.in_transaction() or connection.invalidated:
                 await asyncio.shield(self.finish(self._mend(connection)))
-            elif len(self._free) < self._kept:
+            elif self._is_wanted():
                 self._keep(connection)
             else:
                 await asyncio.shield(self.finish(self._close(connection)))
+
+    def _is_wanted(self) -> bool:
+        """Whether one that comes back is kept. Whoever still works when all are closed has the last one closed behind them."""
+        return len(self._free) < self._kept and not self._closed
 
     async def _rested(self) -> AsyncConnection | None:
         """The one that was used last, if it lives; those that do not are closed."""
         while self._free:
             connection, since = self._free.pop()
-            if self._alive is None or await self._alive(connection, time.monotonic() - since):
+            alive = False
+            try:
+                alive = self._alive is None or await self._alive(connection, time.monotonic() - since)
+            finally:
+                if not alive:  # or nobody waits for the answer any more
+                    self.finish(_bury(connection))
+            if alive:
                 return connection
-            self.finish(_bury(connection))
         return None
 
     async def _mend(self, connection: AsyncConnection) -> None:
@@ -121,7 +131,7 @@ class Connections(_Opening):
             await connection.invalidate()
             raise
         finally:
-            if connection.invalidated:
+            if connection.invalidated or not self._is_wanted():
                 await self._close(connection)
             else:
                 self._keep(connection)
@@ -138,6 +148,7 @@ class Connections(_Opening):
 
     async def close(self) -> None:
         """Close all of them."""
+        self._closed = True
         await self.settled()
         while self._free:
             await self._free.pop()[0].close()
