@@ -122,3 +122,25 @@ async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> No
 
 async def test_a_living_database_answers(database: Database) -> None:
     await database.ping()
+
+
+async def test_a_connection_that_is_in_use_when_all_are_closed_is_closed_after_its_use(postgres_url: str) -> None:
+    database, witness = Database(postgres_url, schema="test"), Database(postgres_url, schema="witness")
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def use() -> None:
+        async with database.read() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+            entered.set()
+            await leave.wait()
+
+    using = asyncio.create_task(use())
+    await entered.wait()
+    await database.close()
+    leave.set()
+    await using
+    others = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    async with asyncio.timeout(30), witness.read() as connection:
+        while await connection.scalar(others):
+            await asyncio.sleep(0.05)  # the server notices it in its own time
+    await witness.close()
