@@ -138,6 +138,8 @@ class Connections(_Opening):
 
     async def _close(self, connection: AsyncConnection) -> None:
         try:
+            if self._closed and not connection.invalidated:
+                await connection.invalidate()  # the engine's pool has been replaced, and would leave it to the garbage collector
             await connection.close()
         finally:
             self._slots.release()
