@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.testing import RunningServices, differences_of_tables, run_services
 from trenza.chassis.testing.pictures import encoded, marked
 

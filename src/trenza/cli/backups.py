@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Final, cast
 
 from trenza.chassis.runtime.databases import database_urls
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.runtime.lock import RESTORING, lock_to_fill, refuse_half_restored
 from trenza.chassis.settings import PlatformSettings
 from trenza.cli.errors import Failure
@@ -130,7 +131,7 @@ def _require_embedded(settings: PlatformSettings, deployment: str) -> None:
     """Raise `Failure` where some of the data lies elsewhere: half a backup is worse than none."""
     if settings.blobs_url is not None:
         raise Failure("TRENZA_BLOBS_URL is set, so the objects are not in the data folder: back the bucket up by its own means")
-    names = tuple(name for process in read_deployment(deployment).processes.values() for name in process.services)
+    names = read_deployment(deployment).services
     for service, url in database_urls(load_services(names), settings).items():
         inside = url.get_backend_name() == "sqlite" and Path(url.database or "").parent == settings.data_dir / "db"
         if not inside:

@@ -9,7 +9,8 @@ from typing import Any
 import typer
 
 from trenza.chassis.runtime.asyncapi import NoDocument, changes_between, describe_messages
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.cli.errors import Failure
 from trenza.cli.tables import print_json
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from trenza.chassis.runtime.deployment import DeploymentError, load_services, read_deployment
+from trenza.chassis.runtime.deployment import DeploymentError, read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.service import Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings
 from trenza.cli import machine, platform_checks

@@ -12,7 +12,8 @@ from trenza.chassis.clock import SystemClock
 from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.cli.errors import Failure, UsageFailure
 from trenza.cli.options import read_settings
 

@@ -9,7 +9,8 @@ import typer
 
 from trenza.chassis.runtime.assembly import open_databases
 from trenza.chassis.runtime.databases import migrate, pending_migrations
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.runtime.lock import refuse_half_restored
 from trenza.cli.options import read_settings
 
@@ -20,9 +21,7 @@ def migrate_all(*, data_dir: Path | None, deployment: str) -> None:
     """Apply what is pending and say which databases that changed."""
     settings = read_settings(data_dir)
     refuse_half_restored(settings.data_dir)
-    services = load_services(
-        tuple(name for process in read_deployment(deployment).processes.values() for name in process.services)
-    )
+    services = load_services(read_deployment(deployment).services)
     databases = open_databases(services, settings)
 
     async def work() -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.settings import PlatformSettings
 from trenza.cli.tables import print_table
 
@@ -38,7 +39,7 @@ class _Setting:
 
 def print_settings(*, deployment: str, markdown: bool) -> None:
     """Print the reference of a deployment, as a table or as a Markdown page."""
-    services = load_services(read_deployment(deployment).only_process().services)
+    services = load_services(read_deployment(deployment).services)
     kinds: dict[str, type[BaseSettings]] = {
         "the platform": PlatformSettings,
         **{service.name: service.settings for service in services},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from trenza.chassis.auth.roles import RoleBook
 from trenza.chassis.auth.tokens import issue_token
-from trenza.chassis.runtime.deployment import load_services, read_deployment
+from trenza.chassis.runtime.deployment import read_deployment
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.runtime.signing import signing_key
 from trenza.cli.errors import Failure, UsageFailure
 from trenza.cli.options import read_settings
@@ -26,9 +27,7 @@ LONGEST_SUBJECT = 255
 def make_token(scopes: list[str], *, data_dir: Path | None, subject: str, ttl: str, deployment: str) -> str:
     """A signed token. Raises `Failure` for a scope that no service of the deployment declares."""
     lifetime = _lifetime(ttl)
-    services = load_services(
-        tuple(name for process in read_deployment(deployment).processes.values() for name in process.services)
-    )
+    services = load_services(read_deployment(deployment).services)
     roles = RoleBook(service.roles for service in services if service.roles is not None)
     if unknown := [scope for scope in scopes if not roles.knows(scope)]:
         shown = ", ".join(scope if scope.isprintable() else repr(scope) for scope in unknown)

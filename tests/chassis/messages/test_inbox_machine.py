@@ -30,6 +30,7 @@ from trenza.chassis.messages.endings import Reason
 from trenza.chassis.messages.envelope import Envelope
 from trenza.chassis.messages.handlers import Handlers
 from trenza.chassis.messages.inbox import Inbox
+from trenza.chassis.messages.reception import Reception
 from trenza.chassis.messages.room import Room
 from trenza.chassis.messages.tables import inbox
 from trenza.chassis.testing.clock import ManualClock
@@ -87,7 +88,9 @@ class InboxMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="trenza-machine-"))
         self.clock = ManualClock()
         self.database = Database(f"sqlite+aiosqlite:///{self.folder / 'm.sqlite3'}", schema="test")
-        self.inbox = Inbox(self.database, "test", Handlers([work, react]), self.clock)
+        self.handlers = Handlers([work, react])
+        self.inbox = Inbox("test", self.handlers, self.clock)
+        self.reception = Reception(self.database, "test", self.clock)
         self.board = Board(self.database, self.clock)
         self.letters = DeadLetters(self.database, self.clock)
         self.model: dict[UUID, Model] = {}
@@ -111,7 +114,7 @@ class InboxMachine(RuleBasedStateMachine):
         elif kind == "event":
             self._receive(key)
         elif bodies := [body for entry in self.model.values() for body in entry.bodies]:
-            self.run(self.inbox.receive([bodies[-1], bodies[0]]))
+            self.run(self.reception.receive([bodies[-1], bodies[0]], self.handlers.consumers_of))
 
     def _enqueue(self, key: str | None, delay: int) -> None:
         async def enqueue() -> UUID:
@@ -142,7 +145,7 @@ class InboxMachine(RuleBasedStateMachine):
             context=Context(correlation_id="c"),
         )
         body = envelope.to_json()
-        self.run(self.inbox.receive([body, body]))
+        self.run(self.reception.receive([body, body], self.handlers.consumers_of))
         self.model[message_id] = Model(place=len(self.model), consumer="react", key=key, bodies=[body])
 
     # ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from trenza.chassis.runtime.deployment import DeploymentError, load_services, read_deployment, shipped_deployments
+from trenza.chassis.runtime.deployment import DeploymentError, read_deployment, shipped_deployments
+from trenza.chassis.runtime.loading import load_services
 
 
 def written(folder: Path, text: str) -> str:

@@ -6,6 +6,7 @@ from trenza.chassis.messages.definitions import LeaseLost
 from trenza.chassis.messages.overview import MessagesOverview, QueueState
 from trenza.chassis.messages.service_messages import Messages
 from trenza.chassis.messages.transports.local import LocalTransport
+from trenza.chassis.messages.transports.neighbours import NeighbourTransport
 from trenza.chassis.messages.transports.opening import open_transport
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LocalTransport",
     "Messages",
     "MessagesOverview",
+    "NeighbourTransport",
     "QueueState",
     "TaskPage",
     "TaskState",

@@ -57,6 +57,11 @@ class Handlers:
         return frozenset(type_ for type_ in self.types if not issubclass(self._by_type[type_][0].message, Task))
 
     @property
+    def subscriptions(self) -> frozenset[tuple[str, str]]:
+        """Every type of event with each consumer that takes it."""
+        return frozenset((type_, consumer) for type_ in self.event_types for consumer in self.consumers_of(type_))
+
+    @property
     def concurrency(self) -> Mapping[str, int | None]:
         """Every consumer, with how many of its messages may be handled at once in one process (None: no limit of its own)."""
         return {consumer: next(iter(family.values())).concurrency for consumer, family in self._by_consumer.items()}
@@ -64,6 +69,10 @@ class Handlers:
     def of_type(self, type_: str) -> tuple[Handler, ...]:
         """Everybody who handles this type."""
         return tuple(self._by_type.get(type_, ()))
+
+    def consumers_of(self, type_: str) -> tuple[str, ...]:
+        """The consumers of this type."""
+        return tuple(handler.consumer for handler in self.of_type(type_))
 
     def of_task(self, type_: str) -> Handler:
         """The one handler of a task. Raises `LookupError` when there is none: it would wait for ever."""

@@ -18,8 +18,10 @@ from trenza.chassis.messages.maintenance import Maintenance
 from trenza.chassis.messages.news import EVENTS_NOTICE, WORK_NOTICE, News
 from trenza.chassis.messages.outbox import Outbox
 from trenza.chassis.messages.overview import Overview
+from trenza.chassis.messages.reception import Reception
 from trenza.chassis.messages.relay import Relay
 from trenza.chassis.messages.schedules import Scheduler
+from trenza.chassis.messages.subscriptions import note_subscriptions
 from trenza.chassis.messages.transports.local import LocalTransport
 from trenza.chassis.messages.worker import Worker
 
@@ -68,7 +70,8 @@ class Messages:
         self.overview = Overview(database, self._handlers)
         self._database = database
         self._clock = clock
-        self._inbox = Inbox(database, service_name, self._handlers, clock)
+        self._inbox = Inbox(service_name, self._handlers, clock)
+        self._reception = Reception(database, service_name, clock)
         self._outbox = Outbox(database, service_name, clock)
         self._board = Board(database, clock)
         self._news = news = News(database, service_name)
@@ -113,6 +116,7 @@ class Messages:
             LocalTransport().connect(self)
         if not self._subscribed:
             self._subscribed = True
+            await note_subscriptions(self._database, self._handlers.subscriptions)
             await self._connected().subscribe(self.service_name, self.event_types, self.receive)
 
     async def start(self, implementation: Any = None) -> None:
@@ -163,7 +167,7 @@ class Messages:
 
     async def receive(self, bodies: Sequence[str | bytes]) -> None:
         """Store envelopes that a transport delivers; once it returns they may be acknowledged."""
-        await self._inbox.receive(bodies)
+        await self._reception.receive(bodies, self._handlers.consumers_of)
         self._worker.wake()
 
     # ── MessageWriter, for units of work ─────────────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ __all__ = [
     "metadata",
     "outbox",
     "schedules",
+    "subscriptions",
 ]
 
 WAITING: Final = "waiting"
@@ -99,6 +100,13 @@ schedules = sa.Table(
     metadata,
     sa.Column("name", sa.Text(), primary_key=True),
     sa.Column("fired_until", UtcDateTime(), nullable=False),  # fire times up to here are settled
+)
+
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("type", sa.Text(), primary_key=True),
+    sa.Column("consumer", sa.Text(), primary_key=True),
 )
 
 leases = sa.Table(

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, check_routes, install_auth
 from trenza.chassis.auth.tokens import TokenVerifier
+from trenza.chassis.calls import call_router
 from trenza.chassis.clock import Clock
 from trenza.chassis.http.blobs import blob_router
 from trenza.chassis.http.documentation import install_documentation
@@ -20,8 +21,10 @@ from trenza.chassis.http.mounted import install_mounted_documents
 from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
 from trenza.chassis.runtime.assembly import Assembly
-from trenza.chassis.runtime.deployment import Deployment, load_services
+from trenza.chassis.runtime.deployment import Deployment
 from trenza.chassis.runtime.health import health_of, messages_of
+from trenza.chassis.runtime.loading import load_services
+from trenza.chassis.runtime.placement import BRAIDED, Placement
 from trenza.chassis.runtime.reference import reference_router
 from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.runtime.wiring import WiringError, wiring_problems
@@ -31,21 +34,30 @@ from trenza.chassis.settings import PlatformSettings
 __all__ = ["assemble", "create_app"]
 
 
-def create_app(deployment: Deployment, settings: PlatformSettings, *, alone: bool = False) -> FastAPI:
-    """The application of a deployment's only process; ``alone`` as for `Assembly`.
+def create_app(
+    deployment: Deployment, settings: PlatformSettings, *, process: str | None = None, alone: bool = False
+) -> FastAPI:
+    """The application of the named process of a deployment, which may leave it out if it has one; ``alone`` as for `Assembly`.
 
     Raises `DeploymentError`, `InvalidSettings`, `UnsafeSettings` or `WiringError`, each with all of its problems at once.
     """
-    return assemble(load_services(deployment.only_process().services), settings, alone=alone)
+    name = deployment.only_process() if process is None else process
+    placement = Placement.of(deployment, name)
+    return assemble(load_services(deployment.process(name).services), settings, alone=alone, placement=placement)
 
 
 def assemble(
-    services: tuple[Service, ...], settings: PlatformSettings, *, clock: Clock | None = None, alone: bool = False
+    services: tuple[Service, ...],
+    settings: PlatformSettings,
+    *,
+    clock: Clock | None = None,
+    alone: bool = False,
+    placement: Placement = BRAIDED,
 ) -> FastAPI:
-    """The application of services that are loaded already; ``clock`` and ``alone`` as for `Assembly`."""
-    if problems := wiring_problems(services):
+    """The application of services that are loaded already; ``clock``, ``alone`` and ``placement`` as for `Assembly`."""
+    if problems := wiring_problems(services, placement.elsewhere):
         raise WiringError(problems)
-    assembly = Assembly(services, settings, clock=clock, alone=alone)
+    assembly = Assembly(services, settings, clock=clock, alone=alone, placement=placement)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +78,8 @@ def assemble(
     app.state.readiness = assembly.readiness
     app.state.implementations = assembly.implementations
     roles = tuple(service.roles for service in services if service.roles is not None)
-    install_auth(app, TokenVerifier([signing_key(settings)]), roles)
+    verifier = TokenVerifier([signing_key(settings)])
+    install_auth(app, verifier, roles)
     install_problem_handlers(app, {code: words for service in services for code, words in service.phrases.items()})
     mounts = tuple(assembly.mounts.values())
     pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
@@ -77,6 +90,9 @@ def assemble(
     for service in services:
         if service.router is not None:
             app.include_router(service.router)
+        if placement.called:
+            implementation = assembly.implementation_of(service)
+            app.include_router(call_router(implementation, service.contract, verifier, clock=assembly.clock))
     for mount in mounts:
         app.mount(mount.prefix, mount)
     install_documentation(app)

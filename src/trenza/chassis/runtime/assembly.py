@@ -10,18 +10,21 @@ from typing import Any, NoReturn, TypeVar
 from pydantic_settings import BaseSettings
 
 from trenza.chassis.blobs import Blobs, open_blobs
-from trenza.chassis.calls import bind_local
+from trenza.chassis.calls import Callees, Passports, bind_local, bind_wire
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.http.idempotency import free_interrupted_keys
 from trenza.chassis.http.mounted import Mounted
-from trenza.chassis.messages import Messages, open_transport
+from trenza.chassis.messages import Messages, NeighbourTransport, open_transport
+from trenza.chassis.messages.transports.base import Transport
 from trenza.chassis.runtime.broker import BrokerWatch
-from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
+from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, neighbour_databases, open_database
 from trenza.chassis.runtime.lock import make_data_folder
+from trenza.chassis.runtime.placement import BRAIDED, Placement
 from trenza.chassis.runtime.readiness import Readiness
+from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.runtime.wiring import WiringError, in_dependency_order
 from trenza.chassis.service import Resources, Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_settings
@@ -77,8 +80,10 @@ class Assembly:
         *,
         clock: Clock | None = None,
         alone: bool = False,
+        placement: Placement = BRAIDED,
     ) -> None:
         self.settings = settings
+        self.placement = placement
         self._alone = alone
         self.services = in_dependency_order(services)
         self.service_settings = read_service_settings(self.services, settings)
@@ -86,25 +91,44 @@ class Assembly:
         self.readiness = Readiness(settings.drain_seconds)
         self.databases = open_databases(self.services, settings)
         self.blobs: Blobs = open_blobs(settings)
-        url = None if settings.transport_url is None else settings.transport_url.get_secret_value()
-        self.transport = open_transport(url, blobs=self.blobs, clock=self.clock)
+        self.transport = self._transport()
         self.broker = BrokerWatch(self.transport)
         self.messages = self._messages()
         for messages in self.messages.values():
             messages.use(self.transport)
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
+        self._remote: dict[tuple[str, type[Contract]], Contract] = {}
         self.mounts = {
             service.name: Mounted(service.mounted, service=service.name, prefix=service.contract.paths[0])
             for service in self.services
             if service.mounted is not None
         }
         self._built: list[tuple[Service, Any]] = []
+        self._bind_remote()
         for service in self.services:
             implementation = service.implementation(self._resources_of(service))
             self._built.append((service, implementation))
             self.implementations[type(implementation)] = implementation
             self.bindings[service.contract] = bind_local(service.contract, implementation)
+
+    def _transport(self) -> Transport:
+        """What carries the events: a broker where one is named, else the databases themselves."""
+        url = self.settings.transport_url
+        if url is None and self.placement.elsewhere:
+            return NeighbourTransport(neighbour_databases(self.placement.elsewhere, self.settings), self.clock)
+        return open_transport(None if url is None else url.get_secret_value(), blobs=self.blobs, clock=self.clock)
+
+    def _bind_remote(self) -> None:
+        """Bind what the services call in other processes."""
+        self.callees = Callees(self.settings, self.clock)
+        key = signing_key(self.settings)
+        for service in self.services:
+            passports = Passports(key, caller=service.name, clock=self.clock)
+            for contract in service.uses:
+                if contract.service in self.placement.elsewhere:
+                    transport = self.callees.transport(contract.service, self.placement.elsewhere[contract.service])
+                    self._remote[service.name, contract] = bind_wire(contract, transport, passports)
 
     def implementation_of(self, service: Service) -> Any:
         """What implements a service's contract here."""
@@ -156,7 +180,7 @@ class Assembly:
             if contract not in service.uses:
                 message = f"{service.name} calls {contract.__name__}: list it in `uses` of its wiring"
                 raise RuntimeError(message)
-            binding: Any = self.bindings[contract]
+            binding: Any = self._remote.get((service.name, contract)) or self.bindings[contract]
             return binding  # type: ignore[no-any-return]  # the mapping's key is the type of its value
 
         return call
@@ -171,6 +195,7 @@ class Assembly:
             if self.settings.failpoint is not None:
                 stack.enter_context(killing_at(*parse_failpoint(self.settings.failpoint)))
             stack.push_async_callback(self.blobs.close)
+            stack.push_async_callback(self.callees.close)
             for database in self.databases.values():
                 stack.push_async_callback(database.close)
             await asyncio.gather(*(database.ping() for database in self.databases.values()))
@@ -182,19 +207,24 @@ class Assembly:
                     await stack.enter_async_context(self.mounts[service.name].running())
             stack.push_async_callback(self.transport.close)
             stack.push_async_callback(self.broker.close)
-            stack.push_async_callback(self._drain_messages)
-            await self._subscribe(stack)
-            for service, implementation in self._built:
-                if service.name in self.messages:
-                    if self._alone and self.databases[service.name].is_sqlite:
-                        await self.messages[service.name].take_over()
-                        await free_interrupted_keys(self.databases[service.name], self.clock.now())
-                    await self.messages[service.name].start(implementation)
+            if self.placement.workers:
+                stack.push_async_callback(self._drain_messages)
+                await self._start_messages(stack)
             self.readiness.started()
             try:
                 yield
             finally:
                 self.readiness.drain()
+
+    async def _start_messages(self, stack: AsyncExitStack) -> None:
+        """Relay, handle and fire schedules from now on."""
+        await self._subscribe(stack)
+        for service, implementation in self._built:
+            if service.name in self.messages:
+                if self._alone and self.databases[service.name].is_sqlite:
+                    await self.messages[service.name].take_over()
+                    await free_interrupted_keys(self.databases[service.name], self.clock.now())
+                await self.messages[service.name].start(implementation)
 
     async def _subscribe(self, stack: AsyncExitStack) -> None:
         """Let all services receive before the first begins to publish; a broker that does not answer is not waited for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +20,7 @@ __all__ = [
     "database_urls",
     "migrate",
     "migrate_or_refuse",
+    "neighbour_databases",
     "open_database",
     "pending_migrations",
     "service_prefix",
@@ -91,6 +93,11 @@ def database_urls(services: tuple[Service, ...], settings: PlatformSettings) -> 
 def open_database(service_name: str, url: URL) -> Database:
     """A service's database; in PostgreSQL its tables lie in a schema that is named after it."""
     return Database(url, schema=service_name.replace("-", "_"))
+
+
+def neighbour_databases(names: Iterable[str], settings: PlatformSettings) -> dict[str, Database]:
+    """The databases that services of other processes would have, by name. Nothing connects yet. Raises `InvalidSettings`."""
+    return {name: open_database(name, database_url(name, settings)) for name in names}
 
 
 async def pending_migrations(databases: dict[str, Database], services: tuple[Service, ...]) -> tuple[str, ...]:

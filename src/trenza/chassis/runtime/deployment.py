@@ -1,29 +1,26 @@
-"""Deployment files: which services run in which process, and loading those services by name."""
+"""Deployment files: which services run in which process, where it is reached, and what it does."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
 from importlib.resources import files
 from pathlib import Path
-from traceback import extract_tb, walk_tb
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, field_validator, model_validator
 
-from trenza.chassis.service import Service
 from trenza.chassis.settings import CannotStart
 
-__all__ = ["ENTRY_POINTS", "Deployment", "DeploymentError", "Process", "load_services", "read_deployment", "shipped_deployments"]
-
-ENTRY_POINTS = "trenza.services"
-"""The entry point group in which every distribution, ours or another's, registers its services."""
+__all__ = ["Deployment", "DeploymentError", "Process", "read_deployment", "shipped_deployments"]
 
 _NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Field(pattern=_NAME)]
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_HIGHEST_PORT = 65_535
 
 
 class DeploymentError(CannotStart):
@@ -36,19 +33,71 @@ class DeploymentError(CannotStart):
 
 
 class Process(BaseModel):
-    """One process of a deployment: the services that share it."""
+    """One process of a deployment: the services that share it, and where the others reach it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    services: tuple[Name, ...] = Field(min_length=1)
+    services: tuple[Name, ...] = ()
+    gateway: StrictBool = False
+    """Whether clients come here: it answers for all services, and passes on what others host."""
+    url: str | None = None
+    """Where it listens and the others call it: ``http://127.0.0.1:8101``. Without one nobody calls it: it only works."""
+    replicas: StrictInt = Field(1, ge=1, le=64)
+    """How many of it run. On one machine they listen on consecutive ports from that of ``url``; gateways share theirs."""
+    workers: StrictBool = True
+    """Whether it handles messages and tasks, relays events and fires schedules."""
 
     @field_validator("services")
     @classmethod
     def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if twice := sorted({name for name in value if value.count(name) > 1}):
-            message = f"{', '.join(twice)} listed twice"
+            message = f"{', '.join(twice)} listed twice; once is enough"
             raise ValueError(message)
         return value
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        """An address that paths are appended to."""
+        if value is None:
+            return None
+        if not _URL.fullmatch(value):
+            raise ValueError(f"{value!r} is no address of a process; write http://host:port, without a path")
+        if not 0 < (urlsplit(value).port or 80) <= _HIGHEST_PORT:
+            raise ValueError(f"{value!r} has no port that exists; choose one from 1 to {_HIGHEST_PORT}")
+        return value
+
+    @model_validator(mode="after")
+    def _purposeful(self) -> Process:
+        if not self.services and not self.gateway:
+            raise ValueError('hosts nothing; write services = ["photos"], or gateway = true')
+        if self.url is None and not self.workers and not self.gateway:
+            raise ValueError("does nothing: without a url nobody calls it, and it runs no workers; give it one of both")
+        if self.url is None and self.gateway and self.replicas > 1:
+            raise ValueError("has several replicas but no url; give it the address at which clients come in")
+        port = self.port
+        if port is not None and port + self.replicas - 1 > _HIGHEST_PORT:
+            raise ValueError(f"its replicas need the ports {port} to {port + self.replicas - 1}, and {_HIGHEST_PORT} is the last")
+        return self
+
+    @property
+    def port(self) -> int | None:
+        """The port of the first replica; None without a `url`."""
+        if self.url is None:
+            return None
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where each replica is reached; empty without a `url`."""
+        if self.url is None:
+            return ()
+        if self.replicas == 1 or self.gateway:
+            return (self.url,)
+        parts = urlsplit(self.url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return tuple(f"{parts.scheme}://{host}:{(self.port or 0) + index}" for index in range(self.replicas))
 
 
 class _File(BaseModel):
@@ -61,23 +110,41 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment file, read and checked."""
+    """A deployment file, read and checked; ``source`` is the name or path by which another process reads the same."""
 
     name: str
     processes: dict[str, Process]
+    source: str = ""
 
     @property
     def services(self) -> tuple[str, ...]:
         """The names of all services, whichever process they run in."""
         return tuple(dict.fromkeys(name for process in self.processes.values() for name in process.services))
 
-    def only_process(self) -> Process:
-        """The process that `trenza up` runs. Raises `DeploymentError` when the file spreads services over several."""
+    @property
+    def alone(self) -> bool:
+        """Whether one process is all there is."""
+        return len(self.processes) == 1 and next(iter(self.processes.values())).replicas == 1
+
+    def process(self, name: str) -> Process:
+        """The process of that name. Raises `DeploymentError`."""
+        if name not in self.processes:
+            known = ", ".join(self.processes)
+            raise DeploymentError(f"deployment {self.name!r}", (f"it has no process {name!r}; known: {known}",))
+        return self.processes[name]
+
+    def only_process(self) -> str:
+        """The name of the process of a deployment that has one. Raises `DeploymentError` when the file spreads services over several."""
         if len(self.processes) != 1:
             names = ", ".join(sorted(self.processes))
-            remedy = "put their services into one, or name a deployment with one process"
+            remedy = "name one with `trenza serve`, start all with `trenza up`, or name a deployment with one process"
             raise DeploymentError(f"deployment {self.name!r}", (f"it has {len(self.processes)} processes ({names}); {remedy}",))
         return next(iter(self.processes.values()))
+
+    def urls_of(self, service: str) -> tuple[str, ...]:
+        """Where a service is called: the addresses of all processes that host it."""
+        hosts = (process for process in self.processes.values() if service in process.services)
+        return tuple(dict.fromkeys(url for process in hosts for url in process.urls))
 
 
 def shipped_deployments() -> tuple[str, ...]:
@@ -98,7 +165,7 @@ def read_deployment(name: str) -> Deployment:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise DeploymentError(f"deployment file {name}", (f"cannot be read ({reason}); check the path",)) from None
-        title = path.stem
+        title, source = path.stem, str(path.absolute())
     else:
         if name not in shipped_deployments():
             known = ", ".join(shipped_deployments())
@@ -106,8 +173,35 @@ def read_deployment(name: str) -> Deployment:
                 f"deployment {name!r}", (f"ships with no such name; known: {known}, or give the path of a .toml",)
             )
         text = (files("trenza") / "deployments" / f"{name}.toml").read_text(encoding="utf-8")
-        title = name
-    return Deployment(name=title, processes=_parse(text, where=f"deployment file {name}").processes)
+        title = source = name
+    where = f"deployment file {name}"
+    processes = _parse(text, where=where).processes
+    if problems := (*_shared_addresses(processes), *_nowhere(processes)):
+        raise DeploymentError(where, problems)
+    return Deployment(name=title, processes=processes, source=source)
+
+
+def _shared_addresses(processes: dict[str, Process]) -> Iterator[str]:
+    """Processes that would listen where another one does."""
+    taken: dict[str, str] = {}
+    for name, process in processes.items():
+        for url in process.urls:
+            other = taken.setdefault(url, name)
+            if other != name:
+                yield f"processes.{name}.url: {url} is that of {other} as well (replicas take consecutive ports); choose another"
+
+
+def _nowhere(processes: dict[str, Process]) -> Iterator[str]:
+    """Services that could not be reached, or whose messages nobody would handle."""
+    if len(processes) == 1:
+        return
+    for service in dict.fromkeys(name for process in processes.values() for name in process.services):
+        hosts = {name: process for name, process in processes.items() if service in process.services}
+        first = next(iter(hosts))
+        if not any(process.url for process in hosts.values()):
+            yield f"processes.{first}: nobody reaches {service}, as no process that hosts it has a url; give this one a url"
+        if not any(process.workers for process in hosts.values()):
+            yield f"processes.{first}: nobody handles the messages of {service}; let one process that hosts it run workers"
 
 
 def _parse(text: str, *, where: str) -> _File:
@@ -120,11 +214,16 @@ def _parse(text: str, *, where: str) -> _File:
 
 
 _SENTENCES = {
-    "extra_forbidden": "{key}: unknown key; remove it (a deployment has processes, a process has services)",
+    "extra_forbidden": "{key}: unknown key; remove it (a process has services, gateway, url, replicas, workers)",
     "missing": '{key}: missing; write [processes.all] with services = ["photos", "images"]',
     "too_short": "{key}: is empty; name at least one",
     "string_pattern_mismatch": "{key}: {input!r} is no name; use lower-case letters, digits, - and _, starting with a letter",
-    "value_error": "{key}: {reason}; once is enough",
+    "value_error": "{key}: {reason}",
+    "bool_type": "{key}: is {input!r}; write true or false",
+    "string_type": "{key}: is {input!r}; write a text in quotes",
+    "greater_than_equal": "{key}: is {input!r}; write a number from 1 to 64",
+    "less_than_equal": "{key}: is {input!r}; write a number from 1 to 64",
+    "int_type": "{key}: is {input!r}; write a whole number",
 }
 _ANY_OTHER = '{key}: is {input!r}; write a list of names such as services = ["photos", "images"]'
 
@@ -134,103 +233,3 @@ def _sentence(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     reason = str(error["msg"]).removeprefix("Value error, ")
     return _SENTENCES.get(error["type"], _ANY_OTHER).format(key=key, input=error["input"], reason=reason)
-
-
-def load_services(names: tuple[str, ...]) -> tuple[Service, ...]:
-    """Load services by name from the entry points of the group ``trenza.services``, in the order given.
-
-    Raises `DeploymentError` that lists every unknown service, every name that two distributions use, and every missing package
-    over all of them at once, and the one command that installs what is missing.
-    """
-    registered: defaultdict[str, list[EntryPoint]] = defaultdict(list)
-    for each in entry_points(group=ENTRY_POINTS):
-        registered[each.name].append(each)
-    problems: list[str] = []
-    extras: dict[str, set[str]] = {}
-    services = []
-    for name in names:
-        offered = registered.get(name, [])
-        if not offered:
-            known = ", ".join(sorted(registered)) or "none"
-            problems.append(f"no installed distribution has a service {name!r}; known: {known}")
-        elif len(offered) > 1:
-            offering = " and ".join(sorted(each.dist.name if each.dist else each.module for each in offered))
-            problems.append(f"service {name!r} is in several distributions: {offering}; uninstall one, or rename its service")
-        # Looked up before the import, which would name the first missing package only.
-        elif not _lacking(offered[0], name, problems, extras):
-            try:
-                service = _load(offered[0])
-            except DeploymentError as error:
-                problems.extend(error.problems)
-            else:
-                _lacking(offered[0], service.extra or name, problems, extras)
-                services.append(service)
-    if extras:
-        commands = [f"pip install '{dist}[{','.join(sorted(wanted))}]'" for dist, wanted in sorted(extras.items())]
-        problems.append(f"install what is missing: {' && '.join(commands)}")
-    if problems:
-        raise DeploymentError("the deployment's services cannot be loaded", tuple(problems))
-    return tuple(services)
-
-
-def _lacking(entry: EntryPoint, extra: str, problems: list[str], extras: dict[str, set[str]]) -> bool:
-    """Note the packages of an extra that are not installed; returns whether there are any."""
-    missing = _missing_packages(entry.dist, extra)
-    if missing and entry.dist is not None:
-        problems.append(f"service {entry.name!r} needs {', '.join(missing)}")
-        extras.setdefault(entry.dist.name, set()).add(extra)
-    return bool(missing)
-
-
-def _load(entry: EntryPoint) -> Service:
-    """The `Service` that an entry point names."""
-    try:
-        service = entry.load()
-    except ImportError as error:
-        absent = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-        remedy = f"; install {absent}" if absent not in ("", entry.module.partition(".")[0]) else ""
-        if error.name == entry.module:
-            remedy = "; correct its entry point, or install its distribution again"
-        raise DeploymentError("", (f"service {entry.name!r} ({entry.value}) cannot be imported: {error}{remedy}",)) from error
-    except TypeError as error:
-        place = _declared_at(error)
-        if place is None:
-            raise
-        raise DeploymentError("", (f"service {entry.name!r} ({entry.value}) cannot be imported: {error} ({place})",)) from error
-    except AttributeError:
-        raise DeploymentError("", (f"service {entry.name!r}: {entry.value} does not exist; correct its entry point",)) from None
-    if not isinstance(service, Service):
-        kind = type(service).__name__
-        raise DeploymentError("", (f"service {entry.name!r}: {entry.value} is a {kind}; it must be a trenza.Service",))
-    if service.name != entry.name:
-        remedy = "give both the same name"
-        raise DeploymentError("", (f"service {entry.name!r}: its contract says service={service.name!r}; {remedy}",))
-    return service
-
-
-def _declared_at(error: TypeError) -> str | None:
-    """Where the author declared what the chassis refuses (a contract, a value, a handler); None for any other error."""
-    frames = [frame for frame, _line in walk_tb(error.__traceback__)]
-    names = [str(frame.f_globals.get("__name__", "")) for frame in frames]
-    if not names[-1].startswith("trenza.chassis."):
-        return None
-    inside = ("trenza.chassis.", "pydantic.", "abc", "importlib.")
-    own = [step for step, name in zip(extract_tb(error.__traceback__), names, strict=True) if not name.startswith(inside)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
-
-
-def _missing_packages(dist: Distribution | None, extra: str) -> tuple[str, ...]:
-    """Which packages of an extra are not installed. An extra that carries the service's name is taken for its own."""
-    if dist is None or extra not in (dist.metadata.get_all("Provides-Extra") or ()):
-        return ()
-    missing = []
-    for requirement in dist.requires or ():
-        specifier, _, marker = requirement.partition(";")
-        if not re.search(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]", marker):
-            continue
-        package = re.split(r"[\s\[<>=!~(]", specifier.strip(), maxsplit=1)[0]
-        try:
-            distribution(package)
-        except PackageNotFoundError:
-            missing.append(package)
-    return tuple(missing)

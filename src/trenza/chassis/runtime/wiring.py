@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from inspect import signature
@@ -38,20 +38,20 @@ def in_dependency_order(services: tuple[Service, ...]) -> tuple[Service, ...]:
         raise WiringError((f"services use each other in a circle ({circle}): answer upstream by events instead",)) from None
 
 
-def wiring_problems(services: tuple[Service, ...]) -> tuple[str, ...]:
-    """Everything wrong between the services themselves, in the order of the services."""
+def wiring_problems(services: tuple[Service, ...], elsewhere: Collection[str] = ()) -> tuple[str, ...]:
+    """Everything wrong between the services themselves, in the order of the services; ``elsewhere`` other processes host more."""
     return (
-        *_missing_contracts(services),
+        *_missing_contracts(services, elsewhere),
         *_shared_prefixes(services),
         *(problem for service in services for problem in _within(service)),
     )
 
 
-def _missing_contracts(services: tuple[Service, ...]) -> Iterator[str]:
+def _missing_contracts(services: tuple[Service, ...], elsewhere: Collection[str]) -> Iterator[str]:
     hosted = {service.contract for service in services}
     for service in services:
         for used in service.uses:
-            if used not in hosted:
+            if used not in hosted and used.service not in elsewhere:
                 remedy = f"add {used.service!r} to the services of the deployment"
                 yield f"{service.name} uses {used.__name__}, which no process hosts: {remedy}"
 
