@@ -37,6 +37,7 @@ _PARTS: Final = ("keys", "blobs", "db")
 _LOCK_SECONDS: Final = 15.0
 """How long to wait for a writer to let a database go."""
 _TOLERATED: Final = {"lock", "spool"}
+"""What a folder may hold that is to be filled: locks (``lock.photos`` too) and what was on its way."""
 
 
 Sums = dict[str, str]
@@ -101,7 +102,7 @@ def restore(source: Path, *, data_dir: Path | None) -> Path:
         raise Failure(f"{source} is no file: name the backup")
     with lock_to_fill(folder):
         cut_off = {RESTORING, *_PARTS} if (folder / RESTORING).exists() else set()
-        if held := sorted({path.name for path in folder.iterdir()} - _TOLERATED - cut_off):
+        if held := sorted({path.name for path in folder.iterdir() if path.name.partition(".")[0] not in _TOLERATED} - cut_off):
             raise Failure(f"{folder} is not empty ({', '.join(held)}): restore into another folder with --data-dir")
         scratch = folder / RESTORING
         for name in sorted(cut_off - {RESTORING}):

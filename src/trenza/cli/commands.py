@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from trenza.cli import operations, photos
-from trenza.cli.errors import OneLineErrors
-from trenza.cli.options import DataDir, DeploymentName
+from trenza.cli.errors import OneLineErrors, UsageFailure
+from trenza.cli.options import AsJson, DataDir, DeploymentName
 
 __all__ = ["app"]
 
@@ -35,18 +35,61 @@ app.add_typer(operations.dead_letters, name="dead-letters")
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of the machine's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = 8000,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, else 127.0.0.1; 0.0.0.0 for all.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on, else 8000; 0 chooses a free one.")
+    ] = None,
     data_dir: DataDir = None,
     deployment: DeploymentName = "monolith",
 ) -> None:
-    """Start every service of the deployment in this process, until Ctrl-C or SIGTERM."""
+    """Start the whole deployment until Ctrl-C or SIGTERM: in this process, or in several on this machine."""
     import gc
 
     gc.disable()  # nothing that the imports make is garbage; looking for it would cost a sixth of the start
-    from trenza.cli.serving import run
+    from trenza.chassis.runtime.deployment import read_deployment
 
-    raise typer.Exit(run(host=host, port=port, data_dir=data_dir, deployment=deployment))
+    found = read_deployment(deployment)
+    if found.alone:
+        from trenza.cli.serving import braided
+
+        raise typer.Exit(braided(found, host=host or "127.0.0.1", port=8000 if port is None else port, data_dir=data_dir))
+    if host is not None or port is not None:
+        raise UsageFailure(f"deployment {found.name!r} has several processes: their addresses are in its file, not in options")
+    gc.enable()
+    from trenza.cli.supervising import supervise
+
+    raise typer.Exit(supervise(deployment, data_dir=data_dir))
+
+
+@app.command()
+def serve(
+    process: Annotated[str, typer.Argument(metavar="PROCESS", help="A process of the deployment, by its name there.")],
+    deployment: DeploymentName = "split",
+    host: Annotated[str | None, typer.Option(help="Address to listen on, else that of its url; 0.0.0.0 in a container.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on, else that of its url.")] = None,
+    replica: Annotated[int, typer.Option(min=0, max=63, help="Which of its replicas on this machine, from 0.")] = 0,
+    data_dir: DataDir = None,
+    *,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+) -> None:
+    """Start one process of a deployment, as a container would, until Ctrl-C or SIGTERM."""
+    import gc
+
+    gc.disable()  # as above
+    from trenza.chassis.runtime.deployment import read_deployment
+    from trenza.cli.serving import serve_process
+
+    found = read_deployment(deployment)
+    code = serve_process(found, process, host=host, port=port, replica=replica, data_dir=data_dir, supervised=supervised)
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(deployment: DeploymentName = "monolith", data_dir: DataDir = None, *, as_json: AsJson = False) -> None:
+    """Show who hosts what, which calls are local and which remote, and everything that is missing at once."""
+    from trenza.cli.planning import show_plan
+
+    show_plan(deployment=deployment, data_dir=data_dir, as_json=as_json)
 
 
 @app.command()

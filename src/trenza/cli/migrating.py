@@ -17,8 +17,8 @@ from trenza.cli.options import read_settings
 __all__ = ["migrate_all"]
 
 
-def migrate_all(*, data_dir: Path | None, deployment: str) -> None:
-    """Apply what is pending and say which databases that changed."""
+def migrate_all(*, data_dir: Path | None, deployment: str, quiet: bool = False) -> None:
+    """Apply what is pending and, unless ``quiet``, say which databases that changed."""
     settings = read_settings(data_dir)
     refuse_half_restored(settings.data_dir)
     services = load_services(read_deployment(deployment).services)
@@ -35,6 +35,6 @@ def migrate_all(*, data_dir: Path | None, deployment: str) -> None:
         return behind
 
     behind = asyncio.run(work())
-    for name, database in databases.items():
+    for name, database in () if quiet else databases.items():
         state = "migrated" if name in behind else "up to date"
         typer.echo(f"{name}: {state} ({database.url.render_as_string(hide_password=True)})")

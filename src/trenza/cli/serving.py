@@ -1,4 +1,4 @@
-"""``trenza up``: one process that serves, and the banner that says where."""
+"""``trenza up`` and ``trenza serve``: one process that serves, and the banner that says where."""
 
 from __future__ import annotations
 
@@ -8,55 +8,118 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from trenza.chassis.auth.roles import PLATFORM_ROLES, RoleBook
 from trenza.chassis.runtime.application import create_app
-from trenza.chassis.runtime.deployment import read_deployment
-from trenza.chassis.runtime.lock import lock_data_folder, refuse_half_restored
+from trenza.chassis.runtime.deployment import Deployment
+from trenza.chassis.runtime.lock import lock_data_folder, refuse_half_restored, share_data_folder
 from trenza.chassis.runtime.server import bind, serve
+from trenza.chassis.runtime.supervision import READY, end_with_supervisor
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import configure_logging
 from trenza.cli import STARTED
 from trenza.cli.options import read_settings
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["address_of", "braided", "print_lines", "serve_process", "token_command"]
 
 _USUAL_SCOPE = "photos:editor"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
 
 
-def run(*, host: str, port: int, data_dir: Path | None, deployment: str) -> int:
-    """Serve until asked to stop; returns the exit code."""
+def braided(deployment: Deployment, *, host: str, port: int, data_dir: Path | None) -> int:
+    """Serve a deployment's only process until asked to stop; returns the exit code."""
     settings = read_settings(data_dir)
-    plan = read_deployment(deployment)
+    name = deployment.only_process()
     with bind(host, port) as bound, lock_data_folder(settings.data_dir):
-        refuse_half_restored(settings.data_dir)
-        address = _address(host, bound.getsockname()[1])
-        if "public_url" not in settings.model_fields_set:
-            settings = read_settings(data_dir, public_url=address)
-        configure_logging(settings)
-        app = create_app(plan, settings, alone=True)
-        gc.freeze()  # what the start has made stays until the end: later collections need not look at it
-        gc.enable()
-
-        def announce() -> None:
-            token = _token_command(settings, deployment, app.state.roles)
-            _print_banner(settings, address, time.monotonic() - STARTED, token, app.state.assembly.broker.trouble)
-
-        return serve(app, bound, unready_seconds=settings.unready_seconds, on_started=announce)
+        return _serve(deployment, name, bound, host, data_dir, alone=deployment.services)
 
 
-def _address(host: str, port: int) -> str:
+def serve_process(
+    deployment: Deployment,
+    name: str,
+    *,
+    host: str | None,
+    port: int | None,
+    replica: int,
+    data_dir: Path | None,
+    supervised: bool,
+) -> int:
+    """Serve one process of a deployment until asked to stop; returns the exit code.
+
+    It listens where its address says, or on ``host`` and ``port`` where a container has its own idea of them.
+    """
+    process = deployment.process(name)
+    settings = read_settings(data_dir)
+    own_host, own_port = process.address(replica)
+    host, port = host or own_host, own_port if port is None else port
+    with bind(host, port, shared=process.gateway) as bound:
+        if deployment.alone:
+            with lock_data_folder(settings.data_dir):
+                return _serve(deployment, name, bound, host, data_dir, alone=deployment.services)
+        with share_data_folder(settings.data_dir, process.services) as sharing:
+            return _serve(
+                deployment,
+                name,
+                bound,
+                host,
+                data_dir,
+                alone=sharing.alone,
+                on_started=sharing.started,
+                supervised=supervised,
+            )
+
+
+def _serve(
+    deployment: Deployment,
+    name: str,
+    bound: socket.socket,
+    host: str,
+    data_dir: Path | None,
+    *,
+    alone: tuple[str, ...] | frozenset[str],
+    on_started: Callable[[], None] = lambda: None,
+    supervised: bool = False,
+) -> int:
+    settings = read_settings(data_dir)
+    refuse_half_restored(settings.data_dir)
+    address = address_of(host, bound.getsockname()[1])
+    if "public_url" not in settings.model_fields_set:
+        settings = read_settings(data_dir, public_url=deployment.public_url or address)
+    configure_logging(settings)
+    app = create_app(deployment, settings, process=name, alone=alone)
+    gc.freeze()  # what the start has made stays until the end: later collections need not look at it
+    gc.enable()
+
+    def announce() -> None:
+        on_started()
+        if supervised:
+            sys.stdout.write(f"{READY} {address}\n")
+            sys.stdout.flush()
+            return
+        token = token_command(settings, deployment, app.state.roles)
+        _print_banner(settings, address, time.monotonic() - STARTED, token, app.state.assembly.broker.trouble)
+
+    if supervised:
+        end_with_supervisor()
+    return serve(app, bound, unready_seconds=settings.unready_seconds, on_started=announce)
+
+
+def address_of(host: str, port: int) -> str:
     """Where a client on this machine reaches the server."""
     reachable = _ANY_ADDRESS.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _print_banner(settings: PlatformSettings, address: str, seconds: float, token: str, trouble: str | None) -> None:
-    """Say where everything is, on standard error: standard output stays free for logs that somebody collects.
+    """Say where everything is.
 
     ``trouble`` is what the broker's absence looks like.
     """
@@ -71,14 +134,19 @@ def _print_banner(settings: PlatformSettings, address: str, seconds: float, toke
         ("Token", token),
         ("Stop", f"Ctrl-C (drains for up to {settings.drain_seconds:g} s; twice to force)"),
     )
-    headline = typer.style("Trenza is up", bold=True)
-    typer.echo(f"\n{headline} after {seconds:.1f} s, as process {os.getpid()} ({settings.environment}).\n", err=True)
+    print_lines(f"after {seconds:.1f} s, as process {os.getpid()} ({settings.environment})", lines)
+
+
+def print_lines(how: str, lines: tuple[tuple[str, str], ...]) -> None:
+    """The banner, on standard error: standard output stays free for logs that somebody collects."""
+    typer.echo(f"\n{typer.style('Trenza is up', bold=True)} {how}.\n", err=True)
+    width = max(8, *(len(what) + 1 for what, _ in lines))
     for what, where in lines:
-        typer.echo(f"  {typer.style(f'{what:<8}', fg='cyan', bold=True)}{where}", err=True)
+        typer.echo(f"  {typer.style(f'{what:<{width}}', fg='cyan', bold=True)}{where}", err=True)
     typer.echo(err=True)
 
 
-def _token_command(settings: PlatformSettings, deployment: str, roles: RoleBook) -> str:
+def token_command(settings: PlatformSettings, deployment: Deployment, roles: RoleBook) -> str:
     """The command that makes a token for this very server, as it can be typed in the same folder."""
     scope = (
         _USUAL_SCOPE if roles.knows(_USUAL_SCOPE) else min(roles.scopes - set(PLATFORM_ROLES.scopes), default="platform:viewer")
@@ -86,8 +154,8 @@ def _token_command(settings: PlatformSettings, deployment: str, roles: RoleBook)
     words = [*_program(), "token"]
     if settings.data_dir != PlatformSettings.model_fields["data_dir"].default:
         words += ["--data-dir", str(settings.data_dir)]
-    if deployment != "monolith":
-        words += ["--deployment", deployment]
+    if deployment.source != "monolith":
+        words += ["--deployment", deployment.source]
     return shlex.join([*words, scope])
 
 

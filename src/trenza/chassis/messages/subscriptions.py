@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from trenza.chassis.messages.tables import subscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Set as AbstractSet
 
     from trenza.chassis.data import Database
 
@@ -19,7 +19,7 @@ __all__ = ["note_subscriptions", "noted_consumers"]
 _all = sa.select(subscriptions.c.type, subscriptions.c.consumer)
 
 
-async def note_subscriptions(database: Database, wanted: Set[tuple[str, str]]) -> None:
+async def note_subscriptions(database: Database, wanted: AbstractSet[tuple[str, str]]) -> None:
     """Replace what is noted by these pairs of type and consumer. Writes only where they differ."""
     async with database.read() as connection:
         noted = {(type_, consumer) for type_, consumer in await connection.execute(_all)}

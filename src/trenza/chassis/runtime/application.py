@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -35,7 +35,7 @@ __all__ = ["assemble", "create_app"]
 
 
 def create_app(
-    deployment: Deployment, settings: PlatformSettings, *, process: str | None = None, alone: bool = False
+    deployment: Deployment, settings: PlatformSettings, *, process: str | None = None, alone: Collection[str] = ()
 ) -> FastAPI:
     """The application of the named process of a deployment, which may leave it out if it has one; ``alone`` as for `Assembly`.
 
@@ -51,7 +51,7 @@ def assemble(
     settings: PlatformSettings,
     *,
     clock: Clock | None = None,
-    alone: bool = False,
+    alone: Collection[str] = (),
     placement: Placement = BRAIDED,
 ) -> FastAPI:
     """The application of services that are loaded already; ``clock``, ``alone`` and ``placement`` as for `Assembly`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
@@ -69,8 +69,8 @@ class Assembly:
 
     ``implementations`` holds each service's implementation by its own class, ``bindings`` what other services call, by contract,
     ``mounts`` the applications that joined as they are, by service.
-    ``alone`` says that no other process works on the embedded databases (the data folder is locked): what a killed predecessor
-    had begun then goes on at once, rather than when its leases have run out.
+    ``alone`` names services on whose embedded databases no other process works (they are locked): what a killed predecessor had
+    begun there goes on at once, rather than when its leases have run out.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Assembly:
         settings: PlatformSettings,
         *,
         clock: Clock | None = None,
-        alone: bool = False,
+        alone: Collection[str] = (),
         placement: Placement = BRAIDED,
     ) -> None:
         self.settings = settings
@@ -221,7 +221,7 @@ class Assembly:
         await self._subscribe(stack)
         for service, implementation in self._built:
             if service.name in self.messages:
-                if self._alone and self.databases[service.name].is_sqlite:
+                if service.name in self._alone and self.databases[service.name].is_sqlite:
                     await self.messages[service.name].take_over()
                     await free_interrupted_keys(self.databases[service.name], self.clock.now())
                 await self.messages[service.name].start(implementation)

@@ -99,6 +99,13 @@ class Process(BaseModel):
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         return tuple(f"{parts.scheme}://{host}:{(self.port or 0) + index}" for index in range(self.replicas))
 
+    def address(self, replica: int) -> tuple[str, int]:
+        """Host and port at which a replica (from 0) listens; a free port of this machine without a `url`."""
+        if self.url is None:
+            return "127.0.0.1", 0
+        host = urlsplit(self.url).hostname or "127.0.0.1"
+        return host, (self.port or 0) + (0 if self.gateway else replica)
+
 
 class _File(BaseModel):
     """The shape of the file."""
@@ -126,6 +133,11 @@ class Deployment:
         """Whether one process is all there is."""
         return len(self.processes) == 1 and next(iter(self.processes.values())).replicas == 1
 
+    @property
+    def public_url(self) -> str | None:
+        """Where clients come in, as far as the file tells."""
+        return next((process.url for process in self.processes.values() if process.gateway), None)
+
     def process(self, name: str) -> Process:
         """The process of that name. Raises `DeploymentError`."""
         if name not in self.processes:
@@ -134,7 +146,7 @@ class Deployment:
         return self.processes[name]
 
     def only_process(self) -> str:
-        """The name of the process of a deployment that has one. Raises `DeploymentError` when the file spreads services over several."""
+        """The name of the process of a deployment that has one. Raises `DeploymentError` for one that has several."""
         if len(self.processes) != 1:
             names = ", ".join(sorted(self.processes))
             remedy = "name one with `trenza serve`, start all with `trenza up`, or name a deployment with one process"

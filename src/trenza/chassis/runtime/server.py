@@ -48,15 +48,20 @@ class AddressUnusable(CannotStart):
     """The address to listen on is taken or does not exist here."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, not yet listening. Port 0 chooses a free one. Raises `AddressUnusable`."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket bound to the address, not yet listening. Port 0 chooses a free one. Raises `AddressUnusable`.
+
+    Several processes may listen at a ``shared`` address; the kernel gives each connection to one of them.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
         raise AddressUnusable(f"cannot listen on {host}: {error.strerror}; name an address of this machine with --host") from None
     try:
-        if port:
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        elif port:
             _refuse_taken(bound, address)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)

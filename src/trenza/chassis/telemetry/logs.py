@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -146,4 +147,5 @@ def _render_json(_logger: object, _method: str, line: Line) -> str:
 def _console(stream: TextIO | None) -> Processor:
     target = stream or sys.stderr
     # Values as their repr, so that escape sequences that a client sent do not reach the terminal.
-    return structlog.dev.ConsoleRenderer(colors=target.isatty(), repr_native_str=True)
+    colours = target.isatty() or "FORCE_COLOR" in os.environ  # for who collects the lines of several processes
+    return structlog.dev.ConsoleRenderer(colors=colours and "NO_COLOR" not in os.environ, repr_native_str=True)

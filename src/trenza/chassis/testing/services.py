@@ -67,7 +67,7 @@ async def run_services(
     With a `ManualClock` nothing that is delayed happens before `RunningServices.advance`.
     """
     settings = PlatformSettings(data_dir=data_dir, database_url=database_url, public_url="http://test")
-    app = assemble(services, settings, clock=clock, alone=True)
+    app = assemble(services, settings, clock=clock, alone=[service.name for service in services])
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),

@@ -1,0 +1,107 @@
+"""What a deployment amounts to: who hosts what, which calls cross processes, in which order all stops, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from trenza.chassis.runtime.databases import database_urls
+from trenza.chassis.runtime.deployment import Deployment
+from trenza.chassis.runtime.wiring import in_dependency_order, wiring_problems
+from trenza.chassis.service import Service
+from trenza.chassis.settings import InvalidSettings, PlatformSettings
+
+__all__ = ["Call", "Plan"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """That the services of a process call another service: within the process when it hosts that one, too."""
+
+    process: str
+    caller: str
+    callee: str
+    local: bool
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A deployment together with the services that it names and the settings that all of its processes share."""
+
+    deployment: Deployment
+    services: tuple[Service, ...]
+    settings: PlatformSettings
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """Every call between services, by process."""
+        by_name = {service.name: service for service in self.services}
+        return tuple(
+            Call(
+                process=name,
+                caller=caller,
+                callee=used.service,
+                local=used.service in process.services,
+                urls=() if used.service in process.services else self.deployment.urls_of(used.service),
+            )
+            for name, process in self.deployment.processes.items()
+            for caller in process.services
+            for used in by_name[caller].uses
+        )
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps the deployment from working, each with its remedy."""
+        try:
+            database_urls(self.services, self.settings)
+        except InvalidSettings as error:
+            return (*wiring_problems(self.services), *error.problems)
+        return wiring_problems(self.services)
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What works, but perhaps not as it is meant."""
+        return (*self._apart(), *self._doors())
+
+    def _apart(self) -> Iterator[str]:
+        """What lies in the data folder of one machine, where the processes stand on several."""
+        hosts = {urlsplit(url).hostname or "" for process in self.deployment.processes.values() for url in process.urls}
+        if len(hosts) < 2 and all(_is_loopback(host) for host in hosts):  # noqa: PLR2004 - one is no difference
+            return
+        embedded = sorted(
+            n for n, url in database_urls(self.services, self.settings).items() if url.get_backend_name() == "sqlite"
+        )
+        shared = "it must be one folder, which all processes share on one machine"
+        if embedded:
+            yield f"the databases of {', '.join(embedded)} are files in the data folder: {shared}, or set TRENZA_DATABASE_URL"
+        if self.settings.blobs_url is None:
+            yield f"objects are files in the data folder: {shared}, or set TRENZA_BLOBS_URL"
+        if self.settings.signing_key_file is None:
+            yield f"the signing key is a file in the data folder: {shared}, or set TRENZA_SIGNING_KEY_FILE"
+
+    def _doors(self) -> Iterator[str]:
+        processes = self.deployment.processes
+        if len(processes) > 1 and not any(process.gateway for process in processes.values()):
+            yield "no process is the gateway, so that clients need the address of each: write gateway = true for one"
+
+    @cached_property
+    def tiers(self) -> dict[str, int]:
+        """For each process when it stops, 0 first: gateways, then who calls others, then who is called."""
+        order = {service.name: place for place, service in enumerate(in_dependency_order(self.services))}  # callees first
+        ranks = {
+            name: -1 if process.gateway else len(order) - max((order[service] for service in process.services), default=0)
+            for name, process in self.deployment.processes.items()
+        }
+        steps = {rank: tier for tier, rank in enumerate(sorted(set(ranks.values())))}
+        return {name: steps[rank] for name, rank in ranks.items()}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "")
