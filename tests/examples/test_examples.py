@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @asynccontextmanager
 async def deployed(example: str, tmp_path: Path, database_url: str) -> AsyncIterator[RunningServices]:
     """The services of an example's deployment file."""
-    services = load_services(read_deployment(str(EXAMPLES / example / "deployment.toml")).only_process().services)
+    services = load_services(read_deployment(str(EXAMPLES / example / "deployment.toml")).services)
     shared = None if database_url.startswith("sqlite") else database_url
     async with run_services(*services, data_dir=tmp_path / "data", database_url=shared) as running:
         yield running

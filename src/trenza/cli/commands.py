@@ -67,9 +67,9 @@ def serve(
     deployment: DeploymentName = "split",
     host: Annotated[str | None, typer.Option(help="Address to listen on, else that of its url; 0.0.0.0 in a container.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on, else that of its url.")] = None,
+    *,
     replica: Annotated[int, typer.Option(min=0, max=63, help="Which of its replicas on this machine, from 0.")] = 0,
     data_dir: DataDir = None,
-    *,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
 ) -> None:
     """Start one process of a deployment, as a container would, until Ctrl-C or SIGTERM."""

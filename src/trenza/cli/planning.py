@@ -37,7 +37,7 @@ def show_plan(*, deployment: str, data_dir: Path | None, as_json: bool) -> None:
     for title in ("process", "address", "services", "does"):
         table.add_column(title, header_style="bold", no_wrap=title != "services")
     for name, process in plan.deployment.processes.items():
-        table.add_row(escape(name), _addresses(process), escape(", ".join(process.services) or "–"), _does(plan, process))
+        table.add_row(escape(name), _addresses(process), escape(", ".join(process.services) or "-"), _does(plan, process))
     print_grid(table)
     if plan.calls:
         typer.echo()
@@ -54,9 +54,9 @@ def show_plan(*, deployment: str, data_dir: Path | None, as_json: bool) -> None:
 
 def _addresses(process: Process) -> str:
     if not process.urls:
-        return "–"
+        return "-"
     if process.gateway and process.replicas > 1:
-        return f"{process.url} ×{process.replicas}"
+        return f"{process.url} x {process.replicas}"
     return escape("\n".join(process.urls))
 
 

@@ -21,7 +21,7 @@ def written(folder: Path, text: str) -> str:
 def test_the_monolith_ships_and_has_one_process() -> None:
     assert "monolith" in shipped_deployments()
     deployment = read_deployment("monolith")
-    assert deployment.only_process().services == ("photos", "images")
+    assert deployment.process(deployment.only_process()).services == ("photos", "images")
     assert deployment.services == ("photos", "images")
 
 

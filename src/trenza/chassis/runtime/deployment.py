@@ -151,7 +151,7 @@ class Deployment:
             names = ", ".join(sorted(self.processes))
             remedy = "name one with `trenza serve`, start all with `trenza up`, or name a deployment with one process"
             raise DeploymentError(f"deployment {self.name!r}", (f"it has {len(self.processes)} processes ({names}); {remedy}",))
-        return next(iter(self.processes.values()))
+        return next(iter(self.processes))
 
     def urls_of(self, service: str) -> tuple[str, ...]:
         """Where a service is called: the addresses of all processes that host it."""

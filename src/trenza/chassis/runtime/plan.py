@@ -72,9 +72,8 @@ class Plan:
         hosts = {urlsplit(url).hostname or "" for process in self.deployment.processes.values() for url in process.urls}
         if len(hosts) < 2 and all(_is_loopback(host) for host in hosts):  # noqa: PLR2004 - one is no difference
             return
-        embedded = sorted(
-            n for n, url in database_urls(self.services, self.settings).items() if url.get_backend_name() == "sqlite"
-        )
+        urls = database_urls(self.services, self.settings)
+        embedded = sorted(name for name, url in urls.items() if url.get_backend_name() == "sqlite")
         shared = "it must be one folder, which all processes share on one machine"
         if embedded:
             yield f"the databases of {', '.join(embedded)} are files in the data folder: {shared}, or set TRENZA_DATABASE_URL"

@@ -63,7 +63,10 @@ class Supervisor:
         say: Callable[[str, str], None],
         up: Callable[[], None],
     ) -> None:
-        """``line`` gets each line that a member logs, ``say`` what there is to tell of it, both after its label; ``up`` is called when all are ready."""
+        """``line`` gets each line that a member logs, ``say`` what there is to tell of it, both after its label.
+
+        ``up`` is called when all are ready for the first time.
+        """
         self._members = members
         self._line, self._say, self._up = line, say, up
         self._stopping = asyncio.Event()
