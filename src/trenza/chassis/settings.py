@@ -85,6 +85,23 @@ class PlatformSettings(BaseSettings):
     """How long after SIGTERM the listener stays open while readiness is false, so that load balancers notice."""
     worker_concurrency: int = Field(8, ge=1, le=256)
     """Messages that one service's worker handles at once in one process."""
+    call_failure_threshold: int = Field(5, ge=1, le=1000)
+    """Failures in a row after which the breaker of another process opens: calls to it then fail at once."""
+    call_recovery_seconds: float = Field(60.0, gt=0, le=3600)
+    """How long an open breaker waits before it lets a probe through."""
+    call_successes_to_close: int = Field(2, ge=1, le=100)
+    """Probes in a row that must succeed before a breaker closes."""
+    call_concurrency: int = Field(64, ge=1, le=10_000)
+    """Calls from this process to one service in other processes that may be under way at once."""
+    call_retry_seconds: float = Field(1.0, gt=0, le=60)
+    """The longest pause before an idempotent call is tried again; it doubles for the next attempt, of three at most."""
+    tls_cert_file: Path | None = None
+    """PEM file of the certificate that this process shows to other processes of the platform, as server and as client (mutual
+    TLS); None: plain HTTP between them. Set ``TRENZA_TLS_KEY_FILE`` and ``TRENZA_TLS_CA_FILE`` with it."""
+    tls_key_file: Path | None = None
+    """PEM file of the private key of that certificate, unencrypted."""
+    tls_ca_file: Path | None = None
+    """PEM file of the authority that has signed the certificates of all processes; no other authority is believed."""
     failpoint: str | None = None
     """For fault tests: ``relay.published:3`` kills the process (SIGKILL) when it comes to that point for the third time.
     The points are those of ``trenza.chassis.failpoints``. Production refuses it."""
