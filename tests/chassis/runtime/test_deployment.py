@@ -37,12 +37,38 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
         ("", r'processes: missing; write \[processes.all\] with services = \["photos", "images"\]'),
         ('processes = "all"', "processes: is 'all'; write a list of names"),
         ("[processes]", "processes: is empty; name at least one"),
-        ("[processes.all]", r"processes.all.services: missing; write \[processes.all\]"),
-        ("[processes.all]\nservices = []", "processes.all.services: is empty; name at least one"),
+        ("[processes.all]", r'processes.all: hosts nothing; write services = \["photos"\], or gateway = true'),
+        ("[processes.all]\nservices = []", "processes.all: hosts nothing"),
         ('[processes.all]\nservices = "photos"', "processes.all.services: is 'photos'; write a list of names"),
         ('[processes.all]\nservices = ["a", "a"]', "processes.all.services: a listed twice; once is enough"),
         ('[processes.all]\nservices = ["A b"]', "processes.all.services.0: 'A b' is no name; use lower-case letters"),
-        ('[processes.all]\nservices = ["a"]\nreplicas = 2', "processes.all.replicas: unknown key; remove it"),
+        ('[processes.all]\nservices = ["a"]\nreplika = 2', "processes.all.replika: unknown key; remove it"),
+        ('[processes.all]\nservices = ["a"]\nreplicas = 0', "processes.all.replicas: is 0; write a number from 1 to 64"),
+        ('[processes.all]\nservices = ["a"]\nreplicas = true', "processes.all.replicas: is True; write a whole number"),
+        ('[processes.all]\nservices = ["a"]\nworkers = "no"', "processes.all.workers: is 'no'; write true or false"),
+        ('[processes.all]\nservices = ["a"]\nurl = 8000', "processes.all.url: is 8000; write a text in quotes"),
+        ('[processes.all]\nservices = ["a"]\nurl = "localhost:8000"', "processes.all.url: 'localhost:8000' is no address of a"),
+        ('[processes.all]\nservices = ["a"]\nurl = "http://a/b"', "processes.all.url: 'http://a/b' is no address of a process"),
+        ('[processes.all]\nservices = ["a"]\nurl = "http://u:p@a"', "is no address of a process"),
+        ('[processes.all]\nservices = ["a"]\nurl = "http://a:99999"', "has no port that exists; choose one from 1 to 65535"),
+        (
+            '[processes.all]\nservices = ["a"]\nurl = "http://a:65530"\nreplicas = 9',
+            "processes.all: its replicas need the ports 65530 to 65538, and 65535 is the last",
+        ),
+        ("[processes.all]\ngateway = true\nreplicas = 2", "processes.all: has several replicas but no url"),
+        ('[processes.all]\nservices = ["a"]\nworkers = false', "processes.all: does nothing: without a url nobody calls it"),
+        (
+            '[processes.a]\nservices = ["x"]\n[processes.b]\ngateway = true\nurl = "http://h"',
+            "processes.a: nobody reaches x, as no process that hosts it has a url; give this one a url",
+        ),
+        (
+            '[processes.a]\nservices = ["x"]\nurl = "http://h:1"\nworkers = false\n[processes.b]\ngateway = true\nurl = "http://h"',
+            "processes.a: nobody handles the messages of x; let one process that hosts it run workers",
+        ),
+        (
+            '[processes.a]\nservices = ["x"]\nurl = "http://h:1"\nreplicas = 3\n[processes.b]\nservices = ["y"]\nurl = "http://h:3"',
+            "processes.b.url: http://h:3 is that of a as well",
+        ),
         ('title = "x"\n[processes.all]\nservices = ["a"]', "title: unknown key; remove it"),
         ("[[", "is not TOML"),
     ],
@@ -57,7 +83,7 @@ def test_a_wrong_file_is_refused_naming_the_key_and_the_remedy(tmp_path: Path, t
 def test_all_that_is_wrong_in_a_file_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(DeploymentError) as refusal:
         read_deployment(written(tmp_path, "x = 1\n[processes.all]\nservices = []\nurls = 3"))
-    assert len(refusal.value.problems) == 3
+    assert len(refusal.value.problems) == 2  # what a process is for is asked once its keys are right
 
 
 def test_names_and_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
@@ -67,11 +93,33 @@ def test_names_and_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         read_deployment(str(tmp_path / "none.toml"))
 
 
-def test_several_processes_are_more_than_one_command_runs(tmp_path: Path) -> None:
-    deployment = read_deployment(written(tmp_path, '[processes.a]\nservices=["photos"]\n[processes.b]\nservices=["images"]'))
+def test_several_processes_are_more_than_one_command_runs() -> None:
+    deployment = read_deployment("split")
     assert deployment.services == ("photos", "images")
-    with pytest.raises(DeploymentError, match=r"it has 2 processes \(a, b\)"):
+    with pytest.raises(DeploymentError, match=r"it has 3 processes \(gateway, images, photos\); name one with `trenza serve`"):
         deployment.only_process()
+
+
+def test_replicas_take_consecutive_ports_and_gateways_share_theirs(tmp_path: Path) -> None:
+    deployment = read_deployment(
+        written(
+            tmp_path,
+            '[processes.door]\ngateway = true\nurl = "http://[::1]:8000"\nreplicas = 2\n'
+            '[processes.a]\nservices = ["photos"]\nurl = "http://[::1]:8101"\nreplicas = 2\n'
+            '[processes.b]\nservices = ["photos", "images"]\nurl = "http://10.0.0.7"\n'
+            '[processes.c]\nservices = ["photos"]\nreplicas = 4\n',
+        )
+    )
+    assert deployment.process("door").urls == ("http://[::1]:8000",)
+    assert [deployment.process("door").address(replica) for replica in (0, 1)] == [("::1", 8000)] * 2
+    assert deployment.process("a").urls == ("http://[::1]:8101", "http://[::1]:8102")
+    assert deployment.process("a").address(1) == ("::1", 8102)
+    assert deployment.process("c").address(3) == ("127.0.0.1", 0)
+    assert deployment.urls_of("photos") == ("http://[::1]:8101", "http://[::1]:8102", "http://10.0.0.7")
+    assert deployment.urls_of("images") == ("http://10.0.0.7",)
+    assert deployment.public_url == "http://[::1]:8000"
+    with pytest.raises(DeploymentError, match="has no process 'd'; known: door, a, b, c"):
+        deployment.process("d")
 
 
 def test_the_services_that_ship_load_by_name() -> None:

@@ -19,7 +19,7 @@ __all__ = ["Deployment", "DeploymentError", "Process", "read_deployment", "shipp
 
 _NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Field(pattern=_NAME)]
-_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_URL = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::(?P<port>[0-9]{1,5}))?")
 _HIGHEST_PORT = 65_535
 
 
@@ -61,9 +61,10 @@ class Process(BaseModel):
         """An address that paths are appended to."""
         if value is None:
             return None
-        if not _URL.fullmatch(value):
+        match = _URL.fullmatch(value)
+        if match is None:
             raise ValueError(f"{value!r} is no address of a process; write http://host:port, without a path")
-        if not 0 < (urlsplit(value).port or 80) <= _HIGHEST_PORT:
+        if not 0 < int(match["port"] or 80) <= _HIGHEST_PORT:
             raise ValueError(f"{value!r} has no port that exists; choose one from 1 to {_HIGHEST_PORT}")
         return value
 
