@@ -208,7 +208,10 @@ class ScriptedTransport:
         self._respond = respond
         self.posted: list[tuple[str, dict[str, str], Any, float]] = []
 
-    async def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:
+    async def post(
+        self, path: str, headers: Mapping[str, str], body: bytes, timeout: float, *, idempotent: bool = False
+    ) -> Answer:
+        del idempotent
         self.posted.append((path, dict(headers), json.loads(body), timeout))
         return await self._respond(path, headers, body, timeout)
 

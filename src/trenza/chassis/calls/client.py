@@ -21,6 +21,8 @@ __all__ = ["bind_wire"]
 C = TypeVar("C", bound=Contract)
 
 _OK = 200
+_GRACE_SECONDS = 0.05
+"""How much later than the transport the client looks at the clock. It learns of a time-out as such, not of a cancellation."""
 
 _log = get_logger(__name__)
 
@@ -85,8 +87,8 @@ class _Call:
         headers = self._headers(context, deadline)
         timeout = deadline - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._transport.post(self._path, headers, body, timeout)
+            async with asyncio.timeout_at(deadline + _GRACE_SECONDS):
+                return await self._transport.post(self._path, headers, body, timeout, idempotent=self._declared.idempotent)
         except TransportFailed as error:
             self._fail(error.reason, ran=None if error.sent else False, cause=error)
         except TimeoutError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import jwt
@@ -26,23 +27,25 @@ class Passports:
     during half of its life.
     """
 
-    def __init__(self, key: SigningKey, *, caller: str, clock: Clock | None = None) -> None:
+    def __init__(self, key: SigningKey | Callable[[], SigningKey], *, caller: str, clock: Clock | None = None) -> None:
+        """``key`` is the one that signs, or gives the one that signs now: while keys are rotated it changes."""
         self._key = key
         self._caller = caller
         self._clock = clock or SystemClock()
-        self._kept: dict[tuple[str, Principal], tuple[datetime, str]] = {}
+        self._kept: dict[tuple[str, str, Principal], tuple[datetime, str]] = {}
 
     def header(self, audience: str, principal: Principal) -> str:
         """The ``Authorization`` header for a call to the service ``audience`` on behalf of ``principal``."""
         now = self._clock.now()
-        kept = self._kept.get((audience, principal))
+        key = self._key if isinstance(self._key, SigningKey) else self._key()
+        kept = self._kept.get((key.kid, audience, principal))
         if kept is None or kept[0] <= now:
             passport = issue_passport(
-                self._key, caller=self._caller, audience=audience, principal=principal, ttl=LONGEST_PASSPORT, clock=self._clock
+                key, caller=self._caller, audience=audience, principal=principal, ttl=LONGEST_PASSPORT, clock=self._clock
             )
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            kept = self._kept[audience, principal] = (now + LONGEST_PASSPORT - _SHORTEST_LEFT, passport)
+            kept = self._kept[key.kid, audience, principal] = (now + LONGEST_PASSPORT - _SHORTEST_LEFT, passport)
         return f"{PASSPORT_SCHEME} {kept[1]}"
 
 
