@@ -29,8 +29,8 @@ from tests.chassis.calls.scripted_server import (
 )
 
 from trenza.chassis.auth.keys import SigningKey
-from trenza.chassis.calls import Callees
 from trenza.chassis.calls.budget import RetryBudget, pause_before
+from trenza.chassis.calls.callees import Callees
 from trenza.chassis.context import Context, use_context
 from trenza.chassis.contract import CallFailed, Contract, ContractError, operation
 from trenza.chassis.settings import PlatformSettings

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NoReturn, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic_settings import BaseSettings
 
 from trenza.chassis.blobs import Blobs, open_blobs
-from trenza.chassis.calls import Callees, Passports, bind_local, bind_wire
+from trenza.chassis.calls import bind_local
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
 from trenza.chassis.data import Database
@@ -28,6 +29,9 @@ from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.runtime.wiring import WiringError, in_dependency_order
 from trenza.chassis.service import Resources, Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_settings
+
+if TYPE_CHECKING:
+    from trenza.chassis.calls.callees import Callees
 
 __all__ = ["Assembly", "open_databases", "read_service_settings"]
 
@@ -98,6 +102,7 @@ class Assembly:
             messages.use(self.transport)
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
+        self.callees = _open_callees(settings, self.clock) if self.placement.elsewhere else None
         self._remote: dict[tuple[str, type[Contract]], Contract] = {}
         self.mounts = {
             service.name: Mounted(service.mounted, service=service.name, prefix=service.contract.paths[0])
@@ -121,14 +126,11 @@ class Assembly:
 
     def _bind_remote(self) -> None:
         """Bind what the services call in other processes."""
-        self.callees = Callees(self.settings, self.clock)
-        key = signing_key(self.settings)
         for service in self.services:
-            passports = Passports(key, caller=service.name, clock=self.clock)
             for contract in service.uses:
-                if contract.service in self.placement.elsewhere:
-                    transport = self.callees.transport(contract.service, self.placement.elsewhere[contract.service])
-                    self._remote[service.name, contract] = bind_wire(contract, transport, passports)
+                if self.callees is not None and contract.service in self.placement.elsewhere:
+                    urls = self.placement.elsewhere[contract.service]
+                    self._remote[service.name, contract] = self.callees.bind(contract, urls, caller=service.name)
 
     def implementation_of(self, service: Service) -> Any:
         """What implements a service's contract here."""
@@ -195,7 +197,8 @@ class Assembly:
             if self.settings.failpoint is not None:
                 stack.enter_context(killing_at(*parse_failpoint(self.settings.failpoint)))
             stack.push_async_callback(self.blobs.close)
-            stack.push_async_callback(self.callees.close)
+            if self.callees is not None:
+                stack.push_async_callback(self.callees.close)
             for database in self.databases.values():
                 stack.push_async_callback(database.close)
             await asyncio.gather(*(database.ping() for database in self.databases.values()))
@@ -239,6 +242,13 @@ class Assembly:
         """Let running handlers finish in what is left of the drain's time; all services at once, for they feed each other."""
         left = self.readiness.seconds_left()
         await asyncio.gather(*(messages.drain(left) for messages in self.messages.values()))
+
+
+def _open_callees(settings: PlatformSettings, clock: Clock) -> Callees:
+    """What calls other processes."""
+    from trenza.chassis.calls.callees import Callees  # noqa: PLC0415 - aiohttp is a tenth of a second that a monolith need not wait
+
+    return Callees(settings, partial(signing_key, settings), clock)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
