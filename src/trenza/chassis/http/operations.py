@@ -25,14 +25,22 @@ async def _no_messages() -> dict[str, Any]:
     return {}
 
 
+def _no_calls() -> dict[str, Any]:
+    return {}
+
+
 def operations_router(
-    health: Health, settings: PlatformSettings, *, messages: Callable[[], Awaitable[Mapping[str, Any]]] = _no_messages
+    health: Health,
+    settings: PlatformSettings,
+    *,
+    messages: Callable[[], Awaitable[Mapping[str, Any]]] = _no_messages,
+    calls: Callable[[], Mapping[str, Any]] = _no_calls,
 ) -> APIRouter:
     """``/health/live``, ``/health/ready``, ``/health``, ``/health/status`` and, unless switched off, ``/metrics``.
 
     ``live`` is 200 as long as the process answers. ``ready`` is 200 when work can be accepted and 503 otherwise, while draining
     too. ``/health`` adds the state of every check (503 only when a required one fails), ``/health/status`` the reasons and how
-    the ``messages`` of each service stand, which are for operators. ``/metrics`` is theirs as well in production, as it tells the
+    the ``messages`` of each service and the ``calls`` to other processes stand, which are for operators. ``/metrics`` is theirs as well in production, as it tells the
     traffic of every route.
     """
     router = APIRouter(tags=["operations"])
@@ -79,6 +87,7 @@ def operations_router(
                 for check in report.checks
             ],
             "messages": queues,
+            "calls": calls(),
         }
 
     if settings.prometheus_enabled:

@@ -22,7 +22,7 @@ from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.runtime.deployment import Deployment
-from trenza.chassis.runtime.health import health_of, messages_of
+from trenza.chassis.runtime.health import calls_of, health_of, messages_of
 from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.runtime.placement import BRAIDED, Placement
 from trenza.chassis.runtime.reference import reference_router
@@ -84,7 +84,8 @@ def assemble(
     mounts = tuple(assembly.mounts.values())
     pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
     install_middleware(app, settings, document_paths=pages)
-    app.include_router(operations_router(health_of(assembly), settings, messages=partial(messages_of, assembly)))
+    health, messages, calls = health_of(assembly), partial(messages_of, assembly), partial(calls_of, assembly)
+    app.include_router(operations_router(health, settings, messages=messages, calls=calls))
     app.include_router(blob_router(assembly.blobs))
     app.include_router(reference_router())
     for service in services:

@@ -12,10 +12,14 @@ from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.telemetry.health import Health
 
-__all__ = ["health_of", "messages_of"]
+__all__ = ["CalleeAway", "calls_of", "health_of", "messages_of"]
 
 _RATES_OF = timedelta(minutes=1)
 _LOOK_SECONDS = 2.0
+
+
+class CalleeAway(Exception):
+    """A service of another process cannot be called at present."""
 
 
 def health_of(assembly: Assembly) -> Health:
@@ -26,11 +30,28 @@ def health_of(assembly: Assembly) -> Health:
     health.add("objects", assembly.blobs.ping)
     # Without its broker a service works on: its outbox keeps what it announces.
     health.add("transport", assembly.broker.check, required=False)
+    for callee in calls_of(assembly):
+        # Whoever calls it has an answer for its absence, or fails alone.
+        health.add(f"calls to {callee}", partial(_reachable, assembly, callee), required=False)
     for service in assembly.services:
         for check in service.checks:
             run = partial(check.run, assembly.implementation_of(service))
             health.add(check.name, run, required=check.required)
     return health
+
+
+def calls_of(assembly: Assembly) -> dict[str, dict[str, Any]]:
+    """How the calls to services in other processes stand, by service: see `Callee.state`."""
+    return {} if assembly.callees is None else assembly.callees.states()
+
+
+async def _reachable(assembly: Assembly, callee: str) -> None:
+    """Raise `CalleeAway` while calls to a service are held back, or none of its processes answers. Asks nobody."""
+    state = calls_of(assembly)[callee]
+    if state["breaker"] == "open":
+        raise CalleeAway(f"its breaker is open; calls are tried again in {state['retry_in']:g} s")
+    if all(replica["state"] == "aside" for replica in state["replicas"]):
+        raise CalleeAway(f"nothing answers at {', '.join(replica['url'] for replica in state['replicas'])}")
 
 
 async def messages_of(assembly: Assembly) -> dict[str, dict[str, Any] | None]:

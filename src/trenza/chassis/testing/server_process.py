@@ -14,7 +14,12 @@ from pathlib import Path
 
 import httpx
 
-__all__ = ["EndedEarly", "ServerProcess", "free_port", "run_trenza"]
+from trenza.chassis.runtime.deployment import read_deployment
+
+__all__ = ["EndedEarly", "ServerProcess", "free_port", "free_ports", "run_trenza"]
+
+ALL_ARE_UP = "Trenza is up"
+"""What the banner begins with."""
 
 START_SECONDS = 120.0
 """A start takes two seconds; this is for machines under heavy load, where one was seen to take more than 45."""
@@ -27,9 +32,21 @@ def free_port() -> int:
     """A port of this machine that nothing listens on."""
     while True:
         port = random.choice(_PORTS)  # noqa: S311 - no secret
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        if _is_free(port):
+            return port
+
+
+def free_ports(count: int) -> int:
+    """The first of so many consecutive ports of this machine that nothing listens on."""
+    while True:
+        first = free_port()
+        if all(_is_free(port) for port in range(first + 1, first + count)):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 async def run_trenza(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
@@ -73,9 +90,11 @@ class ServerProcess:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         launcher: tuple[str, ...] = (),
+        deployment: Path | None = None,
     ) -> AsyncIterator[ServerProcess]:
         """Start ``trenza up`` on a free port and wait until it is ready; stop it after the block, unless it has ended already.
 
+        A ``deployment`` of several processes (a file) listens where it says, and is ready once all of its processes are.
         ``launcher`` is a program with its arguments that becomes the server, such as ``nsenter``, which runs it elsewhere.
         Raises `EndedEarly` with what it said when it ends instead.
         """
@@ -84,16 +103,20 @@ class ServerProcess:
         with log.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(
                 *(*launcher, sys.executable),
-                *("-m", "trenza", "up", "--port", str(port), "--data-dir", str(data_dir)),
+                *("-m", "trenza", "up", "--data-dir", str(data_dir)),
+                *(("--port", str(port)) if deployment is None else ("--deployment", str(deployment))),
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
                 env=_environment(environment),
             )
-        server = cls(process, f"http://127.0.0.1:{port}", data_dir, log)
+        url = f"http://127.0.0.1:{port}" if deployment is None else read_deployment(str(deployment)).public_url
+        server = cls(process, url or "", data_dir, log)
         try:
             await server._until_ready()
+            if deployment is not None:
+                await server.logs(ALL_ARE_UP)
             yield server
         finally:
             if process.returncode is None:
@@ -129,12 +152,32 @@ class ServerProcess:
             raise RuntimeError(err)
         return out.strip()
 
+    async def logs(self, text: str, *, times: int = 1) -> str:
+        """All that it has written, once a text stands there so many times."""
+        async with asyncio.timeout(START_SECONDS):
+            while (said := await asyncio.to_thread(self.log.read_text, errors="replace")).count(text) < times:
+                self._still_running(said)
+                await asyncio.sleep(0.05)
+        return said
+
+    def members(self) -> dict[str, int]:
+        """The ids of the processes that it keeps, by the name that their command line gives them (Linux)."""
+        found = {}
+        for child in Path(f"/proc/{self.process_id}/task/{self.process_id}/children").read_text().split():
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            if "serve" in words:
+                replica = f".{words[words.index('--replica') + 1]}" if "--replica" in words else ""
+                found[words[words.index("serve") + 1] + replica] = int(child)
+        return found
+
+    def _still_running(self, said: str) -> None:
+        if self._process.returncode is not None:
+            raise EndedEarly(self._process.returncode, said)
+
     async def _until_ready(self) -> None:
         async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
             while True:
-                if self._process.returncode is not None:
-                    said = await asyncio.to_thread(self.log.read_text, errors="replace")
-                    raise EndedEarly(self._process.returncode, said)
+                self._still_running(await asyncio.to_thread(self.log.read_text, errors="replace"))
                 try:
                     if (await client.get("/health/ready")).is_success:
                         return
