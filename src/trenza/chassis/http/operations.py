@@ -39,9 +39,9 @@ def operations_router(
     """``/health/live``, ``/health/ready``, ``/health``, ``/health/status`` and, unless switched off, ``/metrics``.
 
     ``live`` is 200 as long as the process answers. ``ready`` is 200 when work can be accepted and 503 otherwise, while draining
-    too. ``/health`` adds the state of every check (503 only when a required one fails), ``/health/status`` the reasons and how
-    the ``messages`` of each service and the ``calls`` to other processes stand, which are for operators. ``/metrics`` is theirs as well in production, as it tells the
-    traffic of every route.
+    too. ``/health`` adds the state of every check (503 only when a required one fails), ``/health/status`` the reasons, how the
+    ``messages`` of each service and the ``calls`` to other processes stand, which are for operators. ``/metrics`` is theirs as
+    well in production, as it tells the traffic of every route.
     """
     router = APIRouter(tags=["operations"])
 
