@@ -38,7 +38,7 @@ async def gone(process_id: int) -> None:
 async def another(server: ServerProcess, name: str, than: int) -> int:
     """The id of the process that has taken the place of one."""
     async with asyncio.timeout(SECONDS):
-        while (found := server.members().get(name, than)) == than:
+        while (found := server.members().get(name, than)) == than:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.05)
     return found
 

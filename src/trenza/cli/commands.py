@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from trenza.cli import operations, photos
+from trenza.cli import keys, operations, photos
 from trenza.cli.errors import OneLineErrors, UsageFailure
 from trenza.cli.options import AsJson, DataDir, DeploymentName
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(photos.app, name="photos")
+app.add_typer(keys.app, name="keys")
 app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")

@@ -26,7 +26,6 @@ from trenza.chassis.runtime.health import calls_of, health_of, messages_of
 from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.runtime.placement import BRAIDED, Placement
 from trenza.chassis.runtime.reference import reference_router
-from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.runtime.wiring import WiringError, wiring_problems
 from trenza.chassis.service import Service
 from trenza.chassis.settings import PlatformSettings
@@ -78,7 +77,7 @@ def assemble(
     app.state.readiness = assembly.readiness
     app.state.implementations = assembly.implementations
     roles = tuple(service.roles for service in services if service.roles is not None)
-    verifier = TokenVerifier([signing_key(settings)])
+    verifier = TokenVerifier(assembly.keys)
     install_auth(app, verifier, roles)
     install_problem_handlers(app, {code: words for service in services for code, words in service.phrases.items()})
     mounts = tuple(assembly.mounts.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic_settings import BaseSettings
@@ -25,12 +24,13 @@ from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, n
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.runtime.placement import BRAIDED, Placement
 from trenza.chassis.runtime.readiness import Readiness
-from trenza.chassis.runtime.signing import signing_key
+from trenza.chassis.runtime.signing import key_files
 from trenza.chassis.runtime.wiring import WiringError, in_dependency_order
 from trenza.chassis.service import Resources, Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings, load_settings
 
 if TYPE_CHECKING:
+    from trenza.chassis.auth.key_files import KeyFiles
     from trenza.chassis.calls.callees import Callees
 
 __all__ = ["Assembly", "open_databases", "read_service_settings"]
@@ -102,7 +102,8 @@ class Assembly:
             messages.use(self.transport)
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
-        self.callees = _open_callees(settings, self.clock) if self.placement.elsewhere else None
+        self.keys = key_files(settings)
+        self.callees = _open_callees(settings, self.keys, self.clock) if self.placement.elsewhere else None
         self._remote: dict[tuple[str, type[Contract]], Contract] = {}
         self.mounts = {
             service.name: Mounted(service.mounted, service=service.name, prefix=service.contract.paths[0])
@@ -244,11 +245,11 @@ class Assembly:
         await asyncio.gather(*(messages.drain(left) for messages in self.messages.values()))
 
 
-def _open_callees(settings: PlatformSettings, clock: Clock) -> Callees:
+def _open_callees(settings: PlatformSettings, keys: KeyFiles, clock: Clock) -> Callees:
     """What calls other processes."""
     from trenza.chassis.calls.callees import Callees  # noqa: PLC0415 - aiohttp is a tenth of a second that a monolith need not wait
 
-    return Callees(settings, partial(signing_key, settings), clock)
+    return Callees(settings, keys.signing_key, clock)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

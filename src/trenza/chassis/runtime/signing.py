@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trenza.chassis.auth.key_files import KeyFiles
 from trenza.chassis.auth.keys import SigningKey
 from trenza.chassis.runtime.lock import make_data_folder
 from trenza.chassis.settings import CannotStart, PlatformSettings
 
-__all__ = ["NoLocalKey", "signing_key", "signing_key_path"]
+__all__ = ["NoLocalKey", "key_files", "signing_key", "signing_key_path"]
 
 
 class NoLocalKey(CannotStart):
@@ -28,3 +29,9 @@ def signing_key(settings: PlatformSettings) -> SigningKey:
         raise NoLocalKey("production uses no local key: set TRENZA_SIGNING_KEY_FILE to the PEM file of its Ed25519 key")
     make_data_folder(settings.data_dir)
     return SigningKey.load_or_create(signing_key_path(settings))
+
+
+def key_files(settings: PlatformSettings) -> KeyFiles:
+    """The keys that sign and are trusted, which follow their files. Raises as `signing_key` does."""
+    signing_key(settings)
+    return KeyFiles.of(settings)
