@@ -26,7 +26,7 @@ from tests.chassis.calls.scales_process import Scales
 from trenza.chassis.auth.key_files import LOOK_SECONDS, KeyFiles
 from trenza.chassis.auth.keys import SigningKey
 from trenza.chassis.auth.rotation import publish_next, revoke, sign_with_next
-from trenza.chassis.calls import Callees
+from trenza.chassis.calls.callees import Callees
 from trenza.chassis.context import Context, Principal, use_context
 from trenza.chassis.contract import CallFailed
 from trenza.chassis.peers import UnusableTls, client_tls, server_tls
