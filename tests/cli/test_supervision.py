@@ -11,21 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from trenza.chassis.testing.server_process import EndedEarly, ServerProcess, free_ports, run_trenza
+from trenza.chassis.testing.server_process import EndedEarly, ServerProcess, run_trenza, split_deployment
 
 SECONDS = 60.0
-
-
-def written(folder: Path, *, replicas: int = 1) -> Path:
-    """Photos and images in processes of their own behind a gateway, on free ports."""
-    first = free_ports(1 + 2 * replicas)
-    file = folder / "split.toml"
-    file.write_text(
-        f'[processes.gateway]\ngateway = true\nurl = "http://127.0.0.1:{first}"\n'
-        f'[processes.photos]\nservices = ["photos"]\nurl = "http://127.0.0.1:{first + 1}"\nreplicas = {replicas}\n'
-        f'[processes.images]\nservices = ["images"]\nurl = "http://127.0.0.1:{first + 1 + replicas}"\nreplicas = {replicas}\n'
-    )
-    return file
 
 
 async def gone(process_id: int) -> None:
@@ -44,7 +32,7 @@ async def another(server: ServerProcess, name: str, than: int) -> int:
 
 
 async def test_all_processes_start_one_that_dies_comes_back_and_all_end_in_order(tmp_path: Path) -> None:
-    file = written(tmp_path)
+    file = split_deployment(tmp_path)
     async with ServerProcess.running(tmp_path / "data", deployment=file) as server, httpx.AsyncClient(trust_env=False) as http:
         said = await server.logs("Renew")
         assert "in 3 processes (development)" in said
@@ -68,7 +56,7 @@ async def test_all_processes_start_one_that_dies_comes_back_and_all_end_in_order
 
 
 async def test_a_hangup_renews_one_process_after_the_other(tmp_path: Path) -> None:
-    file = written(tmp_path, replicas=2)
+    file = split_deployment(tmp_path, replicas=2)
     async with ServerProcess.running(tmp_path / "data", deployment=file) as server:
         before = server.members()
         assert set(before) == {"gateway", "photos", "photos.1", "images", "images.1"}
@@ -83,7 +71,7 @@ async def test_a_hangup_renews_one_process_after_the_other(tmp_path: Path) -> No
 
 
 async def test_without_their_supervisor_the_processes_drain_and_end(tmp_path: Path) -> None:
-    file = written(tmp_path)
+    file = split_deployment(tmp_path)
     async with ServerProcess.running(tmp_path / "data", deployment=file) as server:
         members = server.members()
         await server.kill()
@@ -92,7 +80,7 @@ async def test_without_their_supervisor_the_processes_drain_and_end(tmp_path: Pa
 
 
 async def test_one_that_cannot_start_ends_them_all(tmp_path: Path) -> None:
-    file = written(tmp_path)
+    file = split_deployment(tmp_path)
     address = next(line for line in file.read_text().splitlines() if "url" in line and "127.0.0.1" in line).rpartition(":")[2]
     with socket.create_server(("127.0.0.1", int(address.strip('"')) + 2)), pytest.raises(EndedEarly) as ended:
         async with ServerProcess.running(tmp_path / "data", deployment=file):
@@ -103,7 +91,7 @@ async def test_one_that_cannot_start_ends_them_all(tmp_path: Path) -> None:
 
 
 async def test_whoever_wants_all_of_the_data_folder_is_refused_beside_those_who_share_it(tmp_path: Path) -> None:
-    file = written(tmp_path)
+    file = split_deployment(tmp_path)
     async with ServerProcess.running(tmp_path / "data", deployment=file) as server:
         code, _, err = await run_trenza("up", "--port", "0", "--data-dir", str(server.data_dir))
         assert code == 1
@@ -115,9 +103,9 @@ async def test_whoever_wants_all_of_the_data_folder_is_refused_beside_those_who_
 
 
 async def test_addresses_are_no_matter_of_options(tmp_path: Path) -> None:
-    code, _, err = await run_trenza("up", "--deployment", str(written(tmp_path)), "--port", "8000")
+    code, _, err = await run_trenza("up", "--deployment", str(split_deployment(tmp_path)), "--port", "8000")
     assert code == 2
     assert err == "trenza: deployment 'split' has several processes: their addresses are in its file, not in options\n"
-    code, _, err = await run_trenza("serve", "fotos", "--deployment", str(written(tmp_path)))
+    code, _, err = await run_trenza("serve", "fotos", "--deployment", str(split_deployment(tmp_path)))
     assert code == 1
     assert "it has no process 'fotos'; known: gateway, photos, images" in err

@@ -1,4 +1,8 @@
-"""All of photos in one walk, on the embedded defaults and on PostgreSQL with S3: the same steps end in the same state."""
+"""All of photos in one walk: the same steps end in the same state wherever the services run.
+
+In one process and in several behind the gateway, each on the embedded defaults and on PostgreSQL with S3. Real processes; the walk
+knows an address, and looks into the data as an operator's commands do.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +25,21 @@ import pytest
 from PIL import Image
 
 from trenza.chassis.auth.tokens import issue_token
-from trenza.chassis.runtime.application import assemble
+from trenza.chassis.blobs import open_blobs
+from trenza.chassis.clock import SystemClock
+from trenza.chassis.messages import Messages
+from trenza.chassis.runtime.databases import database_url, open_database
 from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.testing.pictures import encoded, marked, phone_photo
-from trenza.services.images.wiring import service as images
+from trenza.chassis.testing.server_process import ServerProcess, split_deployment
 from trenza.services.photos.messages import PurgeDeleted
-from trenza.services.photos.service import PhotosService
 from trenza.services.photos.wiring import service as photos
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from tests.conftest import S3Server
+
+    from trenza.chassis.data import Database
 
 SECRET = "s" * 32
 BOXES = {"thumbnail": 320, "small": 640, "medium": 1280, "large": 2048}
@@ -72,12 +79,13 @@ class Receiver:
 
 
 class Walk:
-    """The application, and people with different roles who talk to it."""
+    """People with different roles who talk to a running deployment, and an operator who sees its data."""
 
-    def __init__(self, app: FastAPI, http: httpx.AsyncClient, settings: PlatformSettings) -> None:
-        self.app = app
+    def __init__(self, http: httpx.AsyncClient, settings: PlatformSettings, messages: Messages, database: Database) -> None:
         self._http = http
         self._settings = settings
+        self._messages = messages
+        self._database = database
 
     async def ask(self, method: str, path: str, scope: str = "photos:admin", **options: Any) -> httpx.Response:
         token = issue_token(signing_key(self._settings), "ana", (scope,), timedelta(hours=1))
@@ -85,9 +93,7 @@ class Walk:
         return await self._http.request(method, path, headers=headers, **options)
 
     async def follow_link(self, url: str, **options: Any) -> httpx.Response:
-        """A signed link: of the application itself, or of the bucket."""
-        if url.startswith("http://test/"):
-            return await self._http.request(options.pop("method", "GET"), url, **options)
+        """A signed link: of the deployment itself, or of the bucket."""
         async with httpx.AsyncClient(trust_env=False, timeout=30) as outside:
             return await outside.request(options.pop("method", "GET"), url, **options)
 
@@ -112,8 +118,15 @@ class Walk:
 
     async def finished(self, task_id: UUID) -> None:
         """Wait for a task of photos."""
-        task = await self.app.state.assembly.messages["photos"].wait(task_id, timeout=60)
+        task = await self._messages.wait(task_id, timeout=60)
+        assert task is not None
         assert task.state == "completed"
+
+    async def purge(self) -> None:
+        """Do now what is done every night."""
+        async with self._database.work() as work:
+            task_id = await work.enqueue(PurgeDeleted())
+        await self.finished(task_id)
 
     async def followed(self, photo_id: str) -> list[str]:
         """The events of a photo until its stream ends."""
@@ -122,40 +135,61 @@ class Walk:
 
     async def objects(self) -> set[str]:
         """The keys of all objects of the service."""
-        service: PhotosService = self.app.state.implementations[PhotosService]
-        return {stat.key async for stat in service.blobs.list()}
+        blobs = open_blobs(self._settings)
+        try:
+            return {stat.key async for stat in blobs.list("photos/")}
+        finally:
+            await blobs.close()
+
+
+Environment = dict[str, str]
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> PlatformSettings:
+def embedded() -> Environment:
     """SQLite and a folder."""
-    return PlatformSettings(data_dir=tmp_path / "data", public_url="http://test")
+    return {}
 
 
 @pytest.fixture
-def grown(tmp_path: Path, postgres_url: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> PlatformSettings:
+def grown(postgres_url: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """PostgreSQL and a bucket."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in s3_server.environment().items():
-        monkeypatch.setenv(name, value)
-    blobs_url = f"s3://{s3_server.bucket}/journey"
-    return PlatformSettings(data_dir=tmp_path / "data", public_url="http://test", database_url=postgres_url, blobs_url=blobs_url)
+    bucket = s3_server.environment()
+    for name, value in bucket.items():
+        monkeypatch.setenv(name, value)  # for the operator's look into the bucket
+    return {**bucket, "TRENZA_DATABASE_URL": postgres_url, "TRENZA_BLOBS_URL": f"s3://{s3_server.bucket}/journey"}
 
 
 @pytest.fixture(params=["embedded", pytest.param("grown", marks=pytest.mark.xdist_group("s3"))])
-async def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Walk]:
-    """The whole application in this process, on either ground."""
-    settings: PlatformSettings = request.getfixturevalue(request.param)
-    for name, value in {"WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW": "127.0.0.1", "DELETED_RETENTION_DAYS": "0"}.items():
-        monkeypatch.setenv(f"TRENZA_PHOTOS_{name}", value)
-    app = assemble((images, photos), settings)
-    transport = httpx.ASGITransport(app=app)
+def ground(request: pytest.FixtureRequest) -> Environment:
+    """What the services stand on."""
+    environment: Environment = request.getfixturevalue(request.param)
+    return environment
+
+
+@pytest.fixture(params=["monolith", "split"])
+async def walk(request: pytest.FixtureRequest, tmp_path: Path, ground: Environment) -> AsyncIterator[Walk]:
+    """A deployment of either shape, on either ground."""
+    data_dir = tmp_path / "data"
+    own = {"WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW": "127.0.0.1", "DELETED_RETENTION_DAYS": "0"}
+    environment = {**ground, **{f"TRENZA_PHOTOS_{name}": value for name, value in own.items()}}
+    deployment = split_deployment(tmp_path) if request.param == "split" else None
+    settings = PlatformSettings(
+        data_dir=data_dir,
+        database_url=environment.get("TRENZA_DATABASE_URL"),
+        blobs_url=environment.get("TRENZA_BLOBS_URL"),
+    )
     async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://test", timeout=120) as http,
+        ServerProcess.running(data_dir, deployment=deployment, environment=environment) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=120, trust_env=False) as http,
     ):
-        yield Walk(app, http, settings)
+        database = open_database("photos", database_url("photos", settings))
+        messages = Messages(database, "photos", photos.handlers, photos.schedules, SystemClock(), settings)
+        database.messages = messages
+        yield Walk(http, settings, messages, database)
+        await database.close()
 
 
 async def test_the_walk_ends_in_the_same_state_everywhere(walk: Walk) -> None:
@@ -276,9 +310,7 @@ async def deleted_and_purged(walk: Walk) -> None:
     for _ in range(2):
         assert (await walk.ask("DELETE", path, "photos:manager")).status_code == 204
     assert (await walk.ask("GET", f"{path}/small")).status_code == 404
-    async with walk.app.state.assembly.databases["photos"].work() as work:
-        task_id = await work.enqueue(PurgeDeleted())
-    await walk.finished(task_id)
+    await walk.purge()
 
 
 def described(photo: dict[str, Any]) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ import httpx
 
 from trenza.chassis.runtime.deployment import read_deployment
 
-__all__ = ["EndedEarly", "ServerProcess", "free_port", "free_ports", "run_trenza"]
+__all__ = ["EndedEarly", "ServerProcess", "free_port", "free_ports", "run_trenza", "split_deployment"]
 
 ALL_ARE_UP = "Trenza is up"
 """What the banner begins with."""
@@ -42,6 +42,18 @@ def free_ports(count: int) -> int:
         first = free_port()
         if all(_is_free(port) for port in range(first + 1, first + count)):
             return first
+
+
+def split_deployment(folder: Path, *, replicas: int = 1, gateways: int = 1) -> Path:
+    """The file ``split.toml`` in a folder: photos and images in processes of their own behind a gateway, on free ports."""
+    first = free_ports(1 + 2 * replicas)
+    file = folder / "split.toml"
+    file.write_text(
+        f'[processes.gateway]\ngateway = true\nurl = "http://127.0.0.1:{first}"\nreplicas = {gateways}\n'
+        f'[processes.photos]\nservices = ["photos"]\nurl = "http://127.0.0.1:{first + 1}"\nreplicas = {replicas}\n'
+        f'[processes.images]\nservices = ["images"]\nurl = "http://127.0.0.1:{first + 1 + replicas}"\nreplicas = {replicas}\n'
+    )
+    return file
 
 
 def _is_free(port: int) -> bool:
