@@ -77,6 +77,8 @@ class Installation:
     """What starts the server, where it runs behind mounts of its own."""
     behind: Path = Path("/")
     """Where those mounts are seen from here."""
+    deployment: Path | None = None
+    """The file of a deployment of several processes."""
 
     @property
     def seen(self) -> Path:
@@ -92,7 +94,15 @@ class Installation:
         """A server on this data, with these settings besides."""
         environment = {**self.environment, **(more or {})}
         async with ServerProcess.running(
-            self.data_dir, *self.arguments, environment=environment, launcher=self.launcher
+            self.data_dir, *self.arguments, environment=environment, launcher=self.launcher, deployment=self.deployment
+        ) as server:
+            yield server
+
+    @asynccontextmanager
+    async def serving_only(self, process: str) -> AsyncIterator[ServerProcess]:
+        """One process of the deployment, without a supervisor."""
+        async with ServerProcess.running(
+            self.data_dir, environment=self.environment, deployment=self.deployment, process=process
         ) as server:
             yield server
 

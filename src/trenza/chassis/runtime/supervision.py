@@ -170,6 +170,8 @@ class Supervisor:
         if process.stdout is not None:
             async for line in _lines(process.stdout):
                 if line.startswith(f"{READY} "):
+                    if member.was_ready:
+                        self._say(member.label, "answers again")
                     member.was_ready = True
                     member.ready.set()
                 else:

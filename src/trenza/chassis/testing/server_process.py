@@ -103,19 +103,23 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         launcher: tuple[str, ...] = (),
         deployment: Path | None = None,
+        process: str | None = None,
     ) -> AsyncIterator[ServerProcess]:
         """Start ``trenza up`` on a free port and wait until it is ready; stop it after the block, unless it has ended already.
 
-        A ``deployment`` of several processes (a file) listens where it says, and is ready once all of its processes are.
+        A ``deployment`` of several processes (a file) listens where it says, and is ready once all of its processes are; of one
+        whose ``process`` is named, ``trenza serve`` runs that one alone.
         ``launcher`` is a program with its arguments that becomes the server, such as ``nsenter``, which runs it elsewhere.
         Raises `EndedEarly` with what it said when it ends instead.
         """
         port = free_port()
         log = data_dir.with_name(f"{data_dir.name}-{port}.log")
         with log.open("wb") as sink:
-            process = await asyncio.create_subprocess_exec(
+            server = await asyncio.create_subprocess_exec(
                 *(*launcher, sys.executable),
-                *("-m", "trenza", "up", "--data-dir", str(data_dir)),
+                *("-m", "trenza"),
+                *(("serve", process) if process is not None else ("up",)),
+                *("--data-dir", str(data_dir)),
                 *(("--port", str(port)) if deployment is None else ("--deployment", str(deployment))),
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -123,16 +127,14 @@ class ServerProcess:
                 stderr=sink,
                 env=_environment(environment),
             )
-        url = f"http://127.0.0.1:{port}" if deployment is None else read_deployment(str(deployment)).public_url
-        server = cls(process, url or "", data_dir, log)
+        started = cls(server, _address(port, deployment, process), data_dir, log)
         try:
-            await server._until_ready()
-            if deployment is not None:
-                await server.logs(ALL_ARE_UP)
-            yield server
+            await started._until_ready()
+            await started.logs(ALL_ARE_UP)
+            yield started
         finally:
-            if process.returncode is None:
-                await server.stop()
+            if server.returncode is None:
+                await started.stop()
 
     @property
     def process_id(self) -> int:
@@ -196,6 +198,14 @@ class ServerProcess:
                 except httpx.TransportError:
                     pass  # it does not listen yet
                 await asyncio.sleep(0.05)
+
+
+def _address(port: int, deployment: Path | None, process: str | None) -> str:
+    """Where a server is reached."""
+    if deployment is None:
+        return f"http://127.0.0.1:{port}"
+    found = read_deployment(str(deployment))
+    return (found.public_url if process is None else found.process(process).url) or ""
 
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
