@@ -59,7 +59,7 @@ async def test_a_hangup_renews_one_process_after_the_other(tmp_path: Path) -> No
     file = split_deployment(tmp_path, replicas=2)
     async with ServerProcess.running(tmp_path / "data", deployment=file) as server:
         before = server.members()
-        assert set(before) == {"gateway", "photos", "photos.1", "images", "images.1"}
+        assert set(before) == {"gateway", "photos.0", "photos.1", "images.0", "images.1"}
         os.kill(server.process_id, signal.SIGHUP)
         said = await server.logs("all renewed")
         after = server.members()

@@ -1,7 +1,7 @@
 """All of photos in one walk: the same steps end in the same state wherever the services run.
 
-In one process and in several behind the gateway, each on the embedded defaults and on PostgreSQL with S3. Real processes; the walk
-knows an address, and looks into the data as an operator's commands do.
+In one process and in several behind the gateway, each on the embedded defaults and on PostgreSQL with S3. The processes are
+real; the walk knows an address, and looks into the data as an operator's commands do.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def supervise(deployment: str, *, data_dir: Path | None) -> int:
 def _command(plan: Plan, name: str, replica: int, data_dir: Path | None) -> list[str]:
     """How a member is started: as a person would, but told who waits for it."""
     words = [sys.executable, "-m", "trenza", "serve", name, "--deployment", plan.deployment.source, "--supervised"]
-    if replica:
+    if plan.deployment.processes[name].replicas > 1:
         words += ["--replica", str(replica)]
     if data_dir is not None:
         words += ["--data-dir", str(data_dir)]
