@@ -14,7 +14,7 @@ from trenza.chassis.auth.permissions import public
 from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.calls.binding import BROKE, NO_TIME_LEFT, TOO_SLOW
 from trenza.chassis.calls.local import bind_local
-from trenza.chassis.calls.passports import check_passport
+from trenza.chassis.calls.passports import PassportControl
 from trenza.chassis.calls.protocol import CORRELATION_ID, DEADLINE, MAX_BODY_BYTES, OUTCOME, TRACEPARENT, Outcome, TurnedAway
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.context import Context, new_correlation_id, use_context, valid_correlation_id
@@ -55,8 +55,7 @@ class _Counter:
     def __init__(self, contract: type[Contract], implementation: Contract, verifier: TokenVerifier, clock: Clock) -> None:
         self._contract = contract
         self._local = bind_local(contract, implementation)
-        self._keys = verifier.keys
-        self._clock = clock
+        self._control = PassportControl(verifier.keys, audience=contract.service, clock=clock)
 
     async def serve(self, request: Request, operation: str) -> Response:
         """Carry out one call."""
@@ -73,7 +72,7 @@ class _Counter:
     async def _admit(self, request: Request, name: str, correlation_id: str) -> tuple[Operation, dict[str, Any], Context]:
         """Check the passport first, then what is asked. Raises `TurnedAway`."""
         authorization = ", ".join(request.headers.getlist("authorization"))  # several are no passport
-        passport = check_passport(authorization, self._keys, audience=self._contract.service, clock=self._clock)
+        passport = self._control.check(authorization)
         declared = self._contract.operations.get(name)
         if declared is None:
             raise TurnedAway(404, f"{self._contract.service} has no operation {name!r} (any more, or yet).")
