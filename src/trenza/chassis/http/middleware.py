@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -21,7 +22,7 @@ from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import get_logger
 from trenza.chassis.telemetry.metrics import observe_request
 
-__all__ = ["CORRELATION_HEADER", "DEFAULT_BODY_BYTES", "DEFAULT_REQUEST_SECONDS", "Edge", "install_middleware"]
+__all__ = ["CORRELATION_HEADER", "DEFAULT_BODY_BYTES", "DEFAULT_REQUEST_SECONDS", "Edge", "answering_cors", "install_middleware"]
 
 CORRELATION_HEADER = "X-Correlation-ID"
 DEFAULT_BODY_BYTES = 10 * 1024 * 1024
@@ -192,13 +193,21 @@ def install_middleware(
     security = SecurityHeaders(https=settings.public_url.startswith("https://"), document_paths=pages)
     app.add_middleware(Edge, security=security, body_bytes=body_bytes, request_seconds=request_seconds)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-            allow_headers=_ACCEPTED,
-            expose_headers=_EXPOSED,
-        )
+        app.add_middleware(CORSMiddleware, **_cors(settings))
+
+
+def answering_cors(app: ASGIApp, settings: PlatformSettings) -> ASGIApp:
+    """The application behind what answers for cross-origin requests, where ``settings.cors_origins`` names origins."""
+    return CORSMiddleware(app, **_cors(settings)) if settings.cors_origins else app
+
+
+def _cors(settings: PlatformSettings) -> dict[str, Any]:
+    return {
+        "allow_origins": settings.cors_origins,
+        "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+        "allow_headers": _ACCEPTED,
+        "expose_headers": _EXPOSED,
+    }
 
 
 def _known_headers(scope: Scope) -> dict[bytes, str]:

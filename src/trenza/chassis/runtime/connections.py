@@ -54,8 +54,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; raises as `on_url` does."""
-        super().on_header(name, value)
+        """One header; raises as `on_url` does. What follows a body are trailers, which must not pass for headers."""
+        if self._head_open:
+            super().on_header(name, value)
         self._count(len(name) + len(value))
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words; ours say more
