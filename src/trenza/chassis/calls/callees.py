@@ -15,7 +15,8 @@ from trenza.chassis.calls.passports import Passports
 from trenza.chassis.calls.transport import Transport
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import Contract
-from trenza.chassis.peers import PeerLimits, client_tls, open_session
+from trenza.chassis.peers import PeerLimits, client_tls
+from trenza.chassis.peers.sessions import open_session
 from trenza.chassis.settings import PlatformSettings
 
 __all__ = ["Callees"]

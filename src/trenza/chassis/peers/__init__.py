@@ -1,9 +1,11 @@
-"""What is shared by all that talks to other processes of the platform over HTTP: breakers, replicas, sessions, TLS."""
+"""What is shared by all that talks to other processes of the platform over HTTP: breakers, replicas, sessions, TLS.
+
+`trenza.chassis.peers.sessions` is not imported here: it loads aiohttp, for which a process that makes no calls need not wait.
+"""
 
 from trenza.chassis.peers.breaker import Attempt, Breaker, BreakerOpen, BreakerState
-from trenza.chassis.peers.limits import PeerLimits
+from trenza.chassis.peers.limits import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, PeerLimits
 from trenza.chassis.peers.replicas import Replica, Replicas, Use
-from trenza.chassis.peers.sessions import CONNECT_SECONDS, KEEP_ALIVE_SECONDS, open_session
 from trenza.chassis.peers.tls import UnusableTls, client_tls, server_tls
 
 __all__ = [
@@ -19,6 +21,5 @@ __all__ = [
     "UnusableTls",
     "Use",
     "client_tls",
-    "open_session",
     "server_tls",
 ]

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from trenza.chassis.settings import PlatformSettings
 
-__all__ = ["PeerLimits"]
+__all__ = ["CONNECT_SECONDS", "KEEP_ALIVE_SECONDS", "PeerLimits"]
+
+CONNECT_SECONDS = 2.0
+"""How long a connection may take to be made: time for one lost SYN, which is sent again after 1 s (RFC 6298, section 2.1)."""
+KEEP_ALIVE_SECONDS = 50.0
+"""How long an idle connection is kept. Less than the 75 s of our server and the 60 s of common proxies, so that it is us who
+close it: a request that meets the closing from the other side has an unknown outcome."""
 
 
 @dataclass(frozen=True)

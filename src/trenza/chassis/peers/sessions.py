@@ -10,13 +10,9 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["CONNECT_SECONDS", "KEEP_ALIVE_SECONDS", "open_session"]
+from trenza.chassis.peers.limits import CONNECT_SECONDS, KEEP_ALIVE_SECONDS
 
-CONNECT_SECONDS = 2.0
-"""How long a connection may take to be made: time for one lost SYN, which is sent again after 1 s (RFC 6298, section 2.1)."""
-KEEP_ALIVE_SECONDS = 50.0
-"""How long an idle connection is kept. Less than the 75 s of our server and the 60 s of common proxies, so that it is us who
-close it: a request that meets the closing from the other side has an unknown outcome."""
+__all__ = ["open_session"]
 
 _SILENCE_SECONDS = 15
 """After so long without a byte the kernel asks whether the peer is still there; three unanswered questions, 5 s apart, end it."""
