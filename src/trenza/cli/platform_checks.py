@@ -58,7 +58,7 @@ def _unknown_variables(services: tuple[Service, ...]) -> list[Finding]:
     """``TRENZA_*`` variables that nothing reads: usually a slip of the pen."""
     prefixes = tuple(service_prefix(service.name) for service in services)
     known = {f"TRENZA_{name.upper()}" for name in PlatformSettings.model_fields}
-    known |= {"TRENZA_SECRETS_DIR", "TRENZA_DEPLOYMENT", "TRENZA_TOKEN", "TRENZA_URL"}
+    known |= {"TRENZA_SECRETS_DIR", "TRENZA_DEPLOYMENT", "TRENZA_PROCESS", "TRENZA_TOKEN", "TRENZA_URL"}
     for service in services:
         prefix = str(service.settings.model_config.get("env_prefix", ""))
         known |= {f"{prefix}{name}".upper() for name in service.settings.model_fields}

@@ -35,6 +35,7 @@ from trenza.chassis.gateway.tokens import TokenCheck
 from trenza.chassis.gateway.upstream import ClientGone
 from trenza.chassis.http.limits import BodyTooLarge
 from trenza.chassis.http.middleware import answering_cors
+from trenza.chassis.http.operations import no_calls, no_messages
 from trenza.chassis.http.problem import Problem, problem_response
 from trenza.chassis.http.security_headers import SecurityHeaders
 from trenza.chassis.peers import PeerLimits
@@ -66,8 +67,8 @@ class Gateway:
 
     ``inner`` is this process' own application: it answers for services without ``urls`` and, unless there is a legacy upstream,
     for what no service owns. Its ``document`` gives its OpenAPI document, and ``health`` its checks, to which the gateway adds
-    one for each service elsewhere. ``routers`` are further pages of the gateway (the page at ``/docs``), ``messages`` what
-    ``/health/status`` tells of messages. ``tls`` is what `trenza.chassis.peers.client_tls` gives.
+    one for each service elsewhere. ``routers`` are further pages of the gateway (the page at ``/docs``), ``messages`` and
+    ``calls`` what ``/health/status`` tells of them. ``tls`` is what `trenza.chassis.peers.client_tls` gives.
 
     Raises `GatewayMisdeclared`. Serve it within one event loop, and `close` it there.
     """
@@ -83,7 +84,8 @@ class Gateway:
         options: GatewaySettings | None = None,
         health: Health | None = None,
         document: Callable[[], dict[str, Any]] | None = None,
-        messages: Callable[[], Awaitable[Mapping[str, Any]]] | None = None,
+        messages: Callable[[], Awaitable[Mapping[str, Any]]] = no_messages,
+        calls: Callable[[], Mapping[str, Any]] = no_calls,
         routers: Sequence[APIRouter] = (),
         roles: Iterable[Roles] = (),
         tls: ssl.SSLContext | None = None,
@@ -121,6 +123,7 @@ class Gateway:
             self._documents,
             self._compositions,
             messages=messages,
+            calls=calls,
             routers=routers,
             roles=roles,
         )

@@ -31,7 +31,8 @@ def door_app(
     documents: Documents,
     compositions: Compositions,
     *,
-    messages: Callable[[], Awaitable[Mapping[str, Any]]] | None,
+    messages: Callable[[], Awaitable[Mapping[str, Any]]],
+    calls: Callable[[], Mapping[str, Any]],
     routers: Sequence[APIRouter],
     roles: Iterable[Roles],
 ) -> FastAPI:
@@ -40,8 +41,7 @@ def door_app(
     install_auth(app, verifier, tuple(roles))
     install_problem_handlers(app)
     install_middleware(app, settings)
-    more = {} if messages is None else {"messages": messages}
-    app.include_router(operations_router(health, settings, **more))
+    app.include_router(operations_router(health, settings, messages=messages, calls=calls))
 
     @app.get("/openapi.json", dependencies=[_SHOWN])
     async def openapi() -> Response:

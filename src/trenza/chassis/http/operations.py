@@ -13,7 +13,7 @@ from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.health import CheckResult, Health
 from trenza.chassis.telemetry.metrics import render_metrics
 
-__all__ = ["operations_router"]
+__all__ = ["no_calls", "no_messages", "operations_router"]
 
 _PROBED = public("load balancers and supervisors ask without a token; they are told the names and states of checks, no more")
 _SCRAPED = public("in development Prometheus scrapes without a token")
@@ -21,11 +21,13 @@ _OPERATORS = requires("platform:viewer")
 _OBJECT = {"type": "object", "additionalProperties": True}
 
 
-async def _no_messages() -> dict[str, Any]:
+async def no_messages() -> dict[str, Any]:
+    """Of a process that handles none."""
     return {}
 
 
-def _no_calls() -> dict[str, Any]:
+def no_calls() -> dict[str, Any]:
+    """Of a process that calls nobody."""
     return {}
 
 
@@ -33,8 +35,8 @@ def operations_router(
     health: Health,
     settings: PlatformSettings,
     *,
-    messages: Callable[[], Awaitable[Mapping[str, Any]]] = _no_messages,
-    calls: Callable[[], Mapping[str, Any]] = _no_calls,
+    messages: Callable[[], Awaitable[Mapping[str, Any]]] = no_messages,
+    calls: Callable[[], Mapping[str, Any]] = no_calls,
 ) -> APIRouter:
     """``/health/live``, ``/health/ready``, ``/health``, ``/health/status`` and, unless switched off, ``/metrics``.
 

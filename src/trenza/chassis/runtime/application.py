@@ -13,6 +13,7 @@ from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, check_rout
 from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.calls import call_router
 from trenza.chassis.clock import Clock
+from trenza.chassis.gateway import Gateway
 from trenza.chassis.http.blobs import blob_router
 from trenza.chassis.http.documentation import install_documentation
 from trenza.chassis.http.json_bodies import SOUND_TEXTS
@@ -22,6 +23,7 @@ from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.runtime.deployment import Deployment
+from trenza.chassis.runtime.entrance import gateway_before
 from trenza.chassis.runtime.health import calls_of, health_of, messages_of
 from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.runtime.placement import BRAIDED, Placement
@@ -38,11 +40,19 @@ def create_app(
 ) -> FastAPI:
     """The application of the named process of a deployment, which may leave it out if it has one; ``alone`` as for `Assembly`.
 
+    ``app.state.entrance`` is what a server is to serve: the gateway before it, where clients come to this process, or itself.
+
     Raises `DeploymentError`, `InvalidSettings`, `UnsafeSettings` or `WiringError`, each with all of its problems at once.
     """
     name = deployment.only_process() if process is None else process
     placement = Placement.of(deployment, name)
-    return assemble(load_services(deployment.process(name).services), settings, alone=alone, placement=placement)
+    if not placement.gateway:
+        return assemble(load_services(deployment.process(name).services), settings, alone=alone, placement=placement)
+    every = load_services(deployment.services)
+    hosted = tuple(service for service in every if service.name in deployment.process(name).services)
+    app = assemble(hosted, settings, alone=alone, placement=placement)
+    app.state.entrance = gateway_before(app, app.state.assembly, every, deployment.gateway)
+    return app
 
 
 def assemble(
@@ -62,6 +72,8 @@ def assemble(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with assembly.running():
             yield
+            if isinstance(app.state.entrance, Gateway):
+                await app.state.entrance.close()
 
     app = FastAPI(
         title="Trenza",
@@ -73,6 +85,7 @@ def assemble(
         redoc_url=None,
         redirect_slashes=False,  # its redirects would be absolute, to whatever the Host header says
     )
+    app.state.entrance = app
     app.state.assembly = assembly
     app.state.readiness = assembly.readiness
     app.state.implementations = assembly.implementations

@@ -1,7 +1,8 @@
 """The application for any ASGI server: ``uvicorn --factory trenza.chassis.runtime.asgi:create``, or ``…asgi:app``.
 
-The deployment is the one that ``TRENZA_DEPLOYMENT`` names (``monolith`` by default). Under such a server its own options decide
-about ports and time-outs; `trenza up` is the one that bounds the drain.
+The deployment is the one that ``TRENZA_DEPLOYMENT`` names (``monolith`` by default); of one with several processes
+``TRENZA_PROCESS`` names the one. Under such a server its own options decide about ports and time-outs; `trenza up` is the one
+that bounds the drain.
 """
 
 # ruff: noqa: E402 - the collector's pause begins before the imports that it is for
@@ -14,7 +15,7 @@ from typing import Any
 
 gc.disable()  # nothing that the imports make is garbage; looking for it takes a third of a cold start
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from trenza.chassis.runtime.application import create_app
 from trenza.chassis.runtime.deployment import read_deployment
@@ -26,14 +27,16 @@ gc.enable()
 
 __all__ = ["create"]
 
-_made: dict[str, FastAPI] = {}
+_made: dict[str, ASGIApp] = {}
 
 
-def create() -> FastAPI:
-    """A new application from the environment."""
+def create() -> ASGIApp:
+    """A new application from the environment, behind its gateway."""
     settings = load_settings(PlatformSettings)
     configure_logging(settings)
-    return create_app(read_deployment(os.environ.get("TRENZA_DEPLOYMENT", "monolith")), settings)
+    deployment = read_deployment(os.environ.get("TRENZA_DEPLOYMENT", "monolith"))
+    entrance: ASGIApp = create_app(deployment, settings, process=os.environ.get("TRENZA_PROCESS")).state.entrance
+    return entrance
 
 
 def __getattr__(name: str) -> Any:

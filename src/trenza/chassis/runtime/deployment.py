@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, field_validator, model_validator
 
+from trenza.chassis.gateway import GatewayDeclarations
 from trenza.chassis.settings import CannotStart
 
 __all__ = ["Deployment", "DeploymentError", "Process", "read_deployment", "shipped_deployments"]
@@ -114,6 +115,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     processes: dict[Name, Process] = Field(min_length=1)
+    gateway: GatewayDeclarations = GatewayDeclarations()
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Deployment:
     name: str
     processes: dict[str, Process]
     source: str = ""
+    gateway: GatewayDeclarations = field(default_factory=GatewayDeclarations)
+    """What its gateways do besides: compositions, and prefixes that come from an older system."""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -188,10 +192,11 @@ def read_deployment(name: str) -> Deployment:
         text = (files("trenza") / "deployments" / f"{name}.toml").read_text(encoding="utf-8")
         title = source = name
     where = f"deployment file {name}"
-    processes = _parse(text, where=where).processes
+    parsed = _parse(text, where=where)
+    processes = parsed.processes
     if problems := (*_shared_addresses(processes), *_nowhere(processes)):
         raise DeploymentError(where, problems)
-    return Deployment(name=title, processes=processes, source=source)
+    return Deployment(name=title, processes=processes, source=source, gateway=parsed.gateway)
 
 
 def _shared_addresses(processes: dict[str, Process]) -> Iterator[str]:
@@ -245,4 +250,15 @@ def _sentence(error: dict[str, Any]) -> str:
     """An error of pydantic as a line that names the key of the file and what to write there."""
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     reason = str(error["msg"]).removeprefix("Value error, ")
+    if error["loc"][:1] == ("gateway",):
+        return _gateway_sentence(key, error["type"], error["input"], reason)
     return _SENTENCES.get(error["type"], _ANY_OTHER).format(key=key, input=error["input"], reason=reason)
+
+
+def _gateway_sentence(key: str, kind: str, given: object, reason: str) -> str:
+    """The same for the table ``[gateway]``, whose keys are of many kinds."""
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key; remove it (a gateway has legacy, moves and compositions)"
+    if kind in ("missing", "value_error"):
+        return f"{key}: {reason[:1].lower()}{reason[1:]}"
+    return f"{key}: is {given!r}; {reason[:1].lower()}{reason[1:]}"

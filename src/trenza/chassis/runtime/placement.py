@@ -35,7 +35,7 @@ class Placement:
             elsewhere=elsewhere,
             workers=process.workers,
             called=len(deployment.processes) > 1 and process.url is not None and bool(process.services),
-            gateway=process.gateway,
+            gateway=process.gateway or len(deployment.processes) == 1,
         )
 
 

@@ -90,7 +90,8 @@ def _unusable(error: OSError, host: str, port: int) -> AddressUnusable:
 def serve(app: FastAPI, bound: socket.socket, *, unready_seconds: float = 0.0, on_started: Callable[[], None]) -> int:
     """Run the application until SIGTERM or SIGINT, drain, and return the exit code: 0, or 130 when a second signal forced it.
 
-    ``app.state.readiness`` is told when to drain. ``on_started`` is called once requests are answered.
+    What is served is ``app.state.entrance``; ``app.state.readiness`` is told when to drain. ``on_started`` is called once
+    requests are answered.
     """
     return asyncio.Runner(loop_factory=_new_event_loop).run(_serve(app, bound, unready_seconds, on_started))
 
@@ -106,7 +107,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 async def _serve(app: FastAPI, bound: socket.socket, unready_seconds: float, on_started: Callable[[], None]) -> int:
     readiness: Readiness = app.state.readiness
     config = uvicorn.Config(
-        _ClosingWhileDraining(app, readiness),
+        _ClosingWhileDraining(app.state.entrance, readiness),
         http=BoundedHttpProtocol,
         lifespan="off",  # run below, so that what goes wrong in it reaches the caller as it is
         log_config=None,
