@@ -62,12 +62,12 @@ class Dispatch:
     def plan(self, scope: Scope, head: RequestHead) -> Plan:
         """The plan. Raises `Problem` (404) and `InvalidToken`."""
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        if raw in self._pages:
-            return Plan(Where.DOOR, raw)
         try:
             found = self._routes.find(raw)
         except AmbiguousPath as error:
             raise Problem(404, "NOT_FOUND") from error
+        if raw in self._pages and (found is None or head.method in ("GET", "HEAD")):
+            return Plan(Where.DOOR, raw)  # a service may own the front door for what is posted there
         if found is None:
             return self._unowned(raw)
         target = found.prefix.encode() + raw[len(found.asked) :] if found.asked != found.prefix else raw
