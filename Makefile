@@ -71,9 +71,11 @@ bench: $(STAMP) ## Run the benchmarks; each prints a table of ratios
 docs: $(STAMP) ## Print the generated pages of docs/ anew
 	$(BIN)/trenza settings --markdown > docs/settings.md
 	$(BIN)/trenza asyncapi > docs/asyncapi.json
+	$(BIN)/trenza contracts > docs/contracts.json
 
-release-contracts: $(STAMP) ## Promise the messages as they are: what later breaks them fails
+release-contracts: $(STAMP) ## Promise messages and operations as they are: what later breaks them fails
 	$(BIN)/trenza asyncapi > docs/asyncapi.released.json
+	$(BIN)/trenza contracts > docs/contracts.released.json
 
 migrate: $(STAMP) ## Bring the databases of the data folder up to date
 	$(BIN)/trenza migrate

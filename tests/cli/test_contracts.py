@@ -1,4 +1,4 @@
-"""``trenza asyncapi``: the document is the committed one, and keeps what the last release promised."""
+"""``trenza asyncapi`` and ``trenza contracts``: the documents are the committed ones, and keep what the last release promised."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ _DOCS = Path(__file__).parents[2] / "docs"
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_committed_document_is_what_the_code_says(trenza: Trenza) -> None:
-    printed = trenza("asyncapi")
+@pytest.mark.parametrize("kind", ["asyncapi", "contracts"])
+def test_the_committed_document_is_what_the_code_says(trenza: Trenza, kind: str) -> None:
+    printed = trenza(kind)
     assert printed.exit_code == 0
-    assert (_DOCS / "asyncapi.json").read_text("utf-8") == printed.stdout, "print it anew: make docs"
+    assert (_DOCS / f"{kind}.json").read_text("utf-8") == printed.stdout, "print it anew: make docs"
 
 
-def test_what_was_released_is_kept(trenza: Trenza) -> None:
+@pytest.mark.parametrize("kind", ["asyncapi", "contracts"])
+def test_what_was_released_is_kept(trenza: Trenza, kind: str) -> None:
     """See CONTRIBUTING, *Contracts and calls*, for what to do about a line that this shows."""
-    compared = trenza("asyncapi", "--against", _DOCS / "asyncapi.released.json")
+    compared = trenza(kind, "--against", _DOCS / f"{kind}.released.json")
     assert compared.exit_code == 0, compared.stdout
 
 
@@ -33,6 +35,15 @@ def test_services_of_others_are_in_the_document_of_their_deployment(trenza: Tren
     document = json.loads(printed.stdout)
     assert document["operations"]["inspections.announces"]["action"] == "send"
     assert document["operations"]["inspections.photos.photos.PhotoCompleted"]["x-consumer"] == "photos"
+
+
+def test_an_operation_that_is_gone_is_listed_and_fails(trenza: Trenza, tmp_path: Path) -> None:
+    old = json.loads(trenza("contracts").stdout)
+    images = old["services"]["images"]["operations"]
+    images["rotate"] = images["render"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    compared = trenza("contracts", "--against", tmp_path / "old.json")
+    assert (compared.exit_code, compared.stdout) == (1, "breaking  images.rotate: the operation is gone\n")
 
 
 def _more_was_promised(document: Any) -> None:
@@ -62,11 +73,14 @@ def test_what_breaks_is_listed_and_fails(
     assert (compared.exit_code, compared.stdout) == (code, said)
 
 
+@pytest.mark.parametrize("kind", ["asyncapi", "contracts"])
 @pytest.mark.parametrize(("text", "reason"), [("{", "is no JSON"), ("{}", "no document"), (None, "cannot be read")])
-def test_what_is_no_document_is_refused_in_a_line(trenza: Trenza, tmp_path: Path, text: str | None, reason: str) -> None:
+def test_what_is_no_document_is_refused_in_a_line(
+    *, trenza: Trenza, tmp_path: Path, kind: str, text: str | None, reason: str
+) -> None:
     if text is not None:
         (tmp_path / "old.json").write_text(text)
-    compared = trenza("asyncapi", "--against", tmp_path / "old.json")
+    compared = trenza(kind, "--against", tmp_path / "old.json")
     assert compared.exit_code == 1
     assert reason in compared.stderr
     assert compared.stderr.count("\n") == 1

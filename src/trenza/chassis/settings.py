@@ -71,6 +71,9 @@ class PlatformSettings(BaseSettings):
     the other options. None: within the process."""
     signing_key_file: Path | None = None
     """PEM file of the Ed25519 key that signs tokens; None: one is made in the data folder."""
+    trusted_keys_dir: Path | None = None
+    """Folder of further public keys whose tokens are believed, while keys are rotated: ``*.jwk``, or ``*.pem``. It is looked at
+    every two seconds. None: ``trusted`` beside the signing key."""
     blobs_secret: SecretStr | None = None
     """Key of the HMAC of local signed URLs; None: one is made in the data folder."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias=_named("CORS_ORIGINS"))

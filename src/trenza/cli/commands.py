@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trenza.cli import operations, photos
+from trenza.cli import keys, operations, photos
 from trenza.cli.errors import OneLineErrors
 from trenza.cli.options import DataDir, DeploymentName
+
+if TYPE_CHECKING:
+    from trenza.cli.contracts import Kind
 
 __all__ = ["app"]
 
@@ -28,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(photos.app, name="photos")
+app.add_typer(keys.app, name="keys")
 app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
@@ -127,11 +131,31 @@ def asyncapi(
     ] = None,
 ) -> None:
     """Print the messages of all services as an AsyncAPI document: events, tasks, schedules and who handles them."""
-    from trenza.cli import contracts
+    from trenza.cli.contracts import MESSAGES
+
+    _print_or_compare(MESSAGES, against, deployment)
+
+
+@app.command()
+def contracts(
+    deployment: DeploymentName = "monolith",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="OLD.json", help="An older one: say what breaks since; exit code 1 when something does."),
+    ] = None,
+) -> None:
+    """Print the operations that services call on each other as a document: parameters, results, errors, time-outs."""
+    from trenza.cli.contracts import CONTRACTS
+
+    _print_or_compare(CONTRACTS, against, deployment)
+
+
+def _print_or_compare(kind: Kind, against: Path | None, deployment: str) -> None:
+    from trenza.cli.contracts import compare, print_document
 
     if against is None:
-        contracts.print_document(deployment=deployment)
-    elif contracts.compare(against, deployment=deployment):
+        print_document(kind, deployment=deployment)
+    elif compare(kind, against, deployment=deployment):
         raise typer.Exit(1)
 
 

@@ -8,12 +8,14 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from trenza.chassis.auth.key_files import KeyFiles
 from trenza.chassis.auth.keys import SigningKey
 from trenza.chassis.auth.passports import issue_passport
 from trenza.chassis.auth.permissions import check_routes
@@ -69,11 +71,11 @@ class KitchenScales(Scales):
 class Kitchen:
     """The service behind its real route, and a plain HTTP client before it."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: ManualClock, keys: KeyFiles | None = None) -> None:
         self.scales = KitchenScales()
         self.clock = clock
         self.app = FastAPI(openapi_url=None)
-        self.app.include_router(call_router(self.scales, Scales, TokenVerifier([KEY]), clock=clock))
+        self.app.include_router(call_router(self.scales, Scales, TokenVerifier(keys or [KEY]), clock=clock))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=self.app), base_url="http://kitchen")
 
     def passport(self, *, audience: str = "scales", key: SigningKey = KEY, principal: Principal = ANA) -> dict[str, str]:
@@ -176,6 +178,31 @@ async def test_an_old_passport_is_no_passport(kitchen: Kitchen) -> None:
     assert (await kitchen.post("weigh", {"load": 1}, headers)).status_code == 401
 
 
+async def test_a_passport_that_was_shown_before_is_checked_all_the_same(clock: ManualClock, tmp_path: Path) -> None:
+    """Its time, its key, and every byte of it."""
+    now = 0.0
+    trusted = tmp_path / "trusted"
+    SigningKey.load_or_create(tmp_path / "signing.pem")
+    trusted.mkdir()
+    (trusted / "a.jwk").write_text(json.dumps(KEY.verifying_key.jwk()))
+    kitchen = Kitchen(clock, KeyFiles(tmp_path / "signing.pem", trusted, monotonic=lambda: now))
+    shown = kitchen.passport()
+    for _ in range(2):
+        assert (await kitchen.post("weigh", {"load": 1}, shown)).status_code == 200
+    header, claims, signature = shown["authorization"].split(".")
+    forged = ".".join((header, claims, ("B" if signature[0] == "A" else "A") + signature[1:]))
+    assert (await kitchen.post("weigh", {"load": 1}, {"authorization": forged})).status_code == 401
+    clock.advance(64)
+    assert (await kitchen.post("weigh", {"load": 1}, shown)).status_code == 200
+    clock.advance(1)
+    assert (await kitchen.post("weigh", {"load": 1}, shown)).status_code == 401, "it has expired"
+    again = kitchen.passport()
+    assert (await kitchen.post("weigh", {"load": 1}, again)).status_code == 200
+    (trusted / "a.jwk").unlink()
+    now += 2
+    assert (await kitchen.post("weigh", {"load": 1}, again)).status_code == 401, "its key was revoked"
+
+
 async def test_a_passport_for_another_service_is_refused_as_that(kitchen: Kitchen) -> None:
     response = await kitchen.post("weigh", {"load": 1}, kitchen.passport(audience="photos"))
     assert (response.status_code, response.headers["trenza-outcome"]) == (403, "not-run")
@@ -208,7 +235,10 @@ class ScriptedTransport:
         self._respond = respond
         self.posted: list[tuple[str, dict[str, str], Any, float]] = []
 
-    async def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:
+    async def post(
+        self, path: str, headers: Mapping[str, str], body: bytes, timeout: float, *, idempotent: bool = False
+    ) -> Answer:
+        del idempotent
         self.posted.append((path, dict(headers), json.loads(body), timeout))
         return await self._respond(path, headers, body, timeout)
 

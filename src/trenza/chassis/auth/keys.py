@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
+
+from trenza.chassis.auth.whole_files import create_once
 
 __all__ = ["ALGORITHM", "KeyRing", "SigningKey", "UnusableKey", "VerifyingKey"]
 
@@ -46,6 +48,24 @@ class VerifyingKey:
     def of(cls, public_key: Ed25519PublicKey) -> VerifyingKey:
         """A public key with the name that follows from it."""
         return cls(public_key, _thumbprint(_base64url(_raw(public_key))))
+
+    @classmethod
+    def from_file(cls, path: Path) -> VerifyingKey:
+        """The key in a file: a JSON Web Key (``.jwk``) or a public key in PEM. Raises `UnusableKey`."""
+        try:
+            content = path.read_bytes()
+            if path.suffix == ".jwk":
+                return cls.of(_public_of(json.loads(content)))
+            key = load_pem_public_key(content)
+        except OSError as error:
+            raise UnusableKey(f"{path}: cannot be read ({error.strerror}); name a readable file") from error
+        except (ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
+            raise UnusableKey(
+                f"{path}: holds no public Ed25519 key (a JWK in .jwk, PEM in .pem); remove it or put one there"
+            ) from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise UnusableKey(f"{path}: is not an Ed25519 key; remove it, or put the public half of one there")
+        return cls.of(key)
 
     def jwk(self) -> dict[str, str]:
         """The key as a JSON Web Key (RFC 8037, section 2)."""
@@ -95,7 +115,8 @@ class SigningKey:
         `UnusableKey`, also when others than the owner may access the file.
         """
         if not path.exists():
-            _create_once(path, Ed25519PrivateKey.generate())
+            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            create_once(path, pem, mode=0o600)
         mode = path.stat().st_mode
         if os.name == "posix" and mode & _OTHERS_ACCESS:
             raise UnusableKey(f"{path}: others may access this private key; run: chmod 600 {path}")
@@ -125,10 +146,15 @@ class KeyRing:
     def from_jwks(cls, document: Mapping[str, Any]) -> KeyRing:
         """The Ed25519 keys of a JSON Web Key Set; others are passed over. Names are computed, not believed."""
         return cls(
-            VerifyingKey.of(Ed25519PublicKey.from_public_bytes(_from_base64url(jwk["x"])))
+            VerifyingKey.of(_public_of(jwk))
             for jwk in document["keys"]
             if jwk.get("kty") == "OKP" and jwk.get("crv") == "Ed25519"
         )
+
+    def _hold(self, keys: Mapping[str, VerifyingKey]) -> None:
+        """Trust these keys, by their names, and no others."""
+        # A key that stays is the same object as before: what was verified with it is known by that.
+        self._keys = {kid: self._keys.get(kid, key) for kid, key in keys.items()}
 
     def find(self, kid: object) -> Ed25519PublicKey | None:
         """The public key of that name, or None when it is not trusted."""
@@ -140,32 +166,11 @@ class KeyRing:
         return {"keys": [key.jwk() for key in self._keys.values()]}
 
 
-def _create_once(path: Path, key: Ed25519PrivateKey) -> None:
-    """Write the key beside its place and link it there: the link fails where another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return
-        _sync_folder(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable: tokens signed before a power cut must verify after it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _public_of(jwk: Mapping[str, Any]) -> Ed25519PublicKey:
+    """The key in a JSON Web Key (RFC 8037, section 2). Raises `ValueError`, `KeyError` or `TypeError` for another."""
+    if jwk["kty"] != "OKP" or jwk["crv"] != "Ed25519":
+        raise ValueError("another kind of key")
+    return Ed25519PublicKey.from_public_bytes(_from_base64url(jwk["x"]))
 
 
 def _raw(public_key: Ed25519PublicKey) -> bytes:

@@ -14,10 +14,19 @@ from trenza.chassis.clock import Clock
 from trenza.chassis.context import Principal
 from trenza.chassis.contract import ContractError
 
-__all__ = ["ISSUER", "InvalidToken", "checked_claims", "lifetime_claims", "principal_claims", "principal_of"]
+__all__ = [
+    "ISSUER",
+    "LEEWAY_SECONDS",
+    "InvalidToken",
+    "checked_claims",
+    "kid_of",
+    "lifetime_claims",
+    "principal_claims",
+    "principal_of",
+]
 
 ISSUER = "trenza"
-_LEEWAY = 5.0
+LEEWAY_SECONDS = 5.0
 """Seconds by which the clocks of two machines may differ."""
 _LONGEST = 8192
 """Characters; servers refuse header lines beyond about this anyway."""
@@ -89,11 +98,16 @@ def checked_claims(token: str, keys: KeyRing, *, typ: str, audience: str, clock:
     except jwt.InvalidTokenError as error:
         raise InvalidToken("not trusted") from error
     now = clock.now().timestamp()
-    if _moment(claims, "exp") <= now - _LEEWAY:
+    if _moment(claims, "exp") <= now - LEEWAY_SECONDS:
         raise InvalidToken("expired")
-    if _moment(claims, "iat") > now + _LEEWAY:
+    if _moment(claims, "iat") > now + LEEWAY_SECONDS:
         raise InvalidToken("not valid yet")
     return claims
+
+
+def kid_of(token: str) -> str:
+    """The name of the key that (already checked) claims were signed with."""
+    return str(jwt.get_unverified_header(token)["kid"])
 
 
 def lifetime_claims(clock: Clock, ttl: timedelta) -> dict[str, int]:

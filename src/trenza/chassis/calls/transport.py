@@ -28,9 +28,11 @@ class Answer(NamedTuple):
 class Transport(Protocol):
     """Posts a request to the one service that it leads to."""
 
-    async def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:
-        """The answer, whatever its status, within ``timeout`` seconds.
+    async def post(
+        self, path: str, headers: Mapping[str, str], body: bytes, timeout: float, *, idempotent: bool = False
+    ) -> Answer:
+        """The answer, whatever its status, within ``timeout`` seconds. What is ``idempotent`` may be posted several times.
 
-        Raises `TransportFailed` without one, and may raise `TimeoutError`; the caller bounds it in any case.
+        Raises `TransportFailed` without one, and may raise `TimeoutError`; the caller bounds it in any case, a little later.
         """
         ...

@@ -38,8 +38,8 @@ class BreakerOpen(Exception):
     """Not tried: the peer has failed too often. ``retry_in`` are the seconds until a probe may go (0: one is under way)."""
 
     def __init__(self, callee: str, retry_in: float) -> None:
-        when = f"tried again in {retry_in:.1f} s" if retry_in > 0 else "it is being tried"
-        super().__init__(f"{callee} failed too often; {when}")
+        when = f"it is tried again in {retry_in:.1f} s" if retry_in > 0 else "it is being tried now"
+        super().__init__(f"{callee} did not answer several times in a row; {when}")
         self.callee = callee
         self.retry_in = retry_in
 
@@ -98,18 +98,18 @@ class Breaker:
             return 0.0
         return max(0.0, self._opened_at + self._limits.recovery_seconds - self._monotonic())
 
+    def check(self) -> None:
+        """Raise `BreakerOpen` where `attempt` would, without beginning one: before waiting for anything else."""
+        if (left := self.retry_in) > 0 or self._probing:
+            raise BreakerOpen(self._callee, left)
+
     def attempt(self) -> Attempt:
         """Leave for one use of the peer, as a context manager. Raises `BreakerOpen`."""
-        if self._state is BreakerState.CLOSED:
-            return Attempt(self, self._era, probe=False)
-        if (left := self.retry_in) > 0:
-            raise BreakerOpen(self._callee, left)
+        self.check()
         if self._state is BreakerState.OPEN:
             self._enter(BreakerState.HALF_OPEN)
-        elif self._probing:
-            raise BreakerOpen(self._callee, 0.0)
-        self._probing = True
-        return Attempt(self, self._era, probe=True)
+        self._probing = self._state is BreakerState.HALF_OPEN
+        return Attempt(self, self._era, probe=self._probing)
 
     def _judge(self, era: int, *, well: bool) -> None:
         if era != self._era:

@@ -49,7 +49,7 @@ class Use:
         self._replicas._answered(self.replica)  # noqa: SLF001 - the two are one thing
 
     def failed(self) -> None:
-        """It refused or reset the connection, or says that it is draining: leave it alone for a while."""
+        """It refused or reset the connection, gave no answer, or says that it is draining: leave it alone for a while."""
         self._replicas._failed(self.replica)  # noqa: SLF001 - the two are one thing
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class Replicas:
     """Picks the replica with the fewest outstanding requests, by chance among equals.
 
     One that failed is set aside for half a second, doubling up to 30 s, then tried by one request at a time until it answers.
-    Never all of them: where all are aside, the one whose time ends first is tried. Not for use from several threads.
+    Never all of them: where all are aside, they get requests all the same, as equals. Not for use from several threads.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Replicas:
         # One that failed and has not answered since is tried by one request: it may well fail again.
         fit = [each for each in candidates if not each.failures or (each.aside_until <= now and not each.outstanding)]
         if not fit:
-            return Use(self, min(candidates, key=lambda each: each.aside_until))
+            return Use(self, min(candidates, key=lambda each: (each.outstanding, each.aside_until)))
         least = min(each.outstanding for each in fit)
         return Use(self, self._chance.choice([each for each in fit if each.outstanding == least]))
 

@@ -24,8 +24,11 @@ class AsgiTransport:
     def __init__(self, app: Any) -> None:
         self._transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
 
-    async def post(self, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:
-        """The application's answer within ``timeout`` seconds; raises `TimeoutError` after that."""
+    async def post(
+        self, path: str, headers: Mapping[str, str], body: bytes, timeout: float, *, idempotent: bool = False
+    ) -> Answer:
+        """The application's answer within ``timeout`` seconds; raises `TimeoutError` after that. It asks once in any case."""
+        del idempotent
         request = httpx.Request("POST", f"http://callee{path}", headers=dict(headers), content=body)
         exchange = asyncio.create_task(self._exchange(request), context=contextvars.Context())
         async with asyncio.timeout(timeout):

@@ -10,6 +10,7 @@ from pydantic import JsonValue, TypeAdapter
 from trenza.chassis.contract import Event, Message, Task
 from trenza.chassis.messages.envelope import SOURCE_PREFIX
 from trenza.chassis.runtime.asyncapi.envelope import ENVELOPE_SCHEMA
+from trenza.chassis.runtime.asyncapi.schemas import as_draft_7
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,24 +72,8 @@ def _schemas_of(messages: Iterable[type[Message]]) -> tuple[dict[str, Any], dict
     """The schemas of all values, and by message type that of its data. As they are written: that is what travels."""
     inputs = [(message.message_type, "serialization", TypeAdapter(message)) for message in messages]
     by_input, shared = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]  # a list of tuples with a literal, which mypy widens
-    data = {name: _as_draft_7(schema) for (name, _mode), schema in by_input.items()}
-    return {name: _as_draft_7(schema) for name, schema in sorted(shared.get("$defs", {}).items())}, data
-
-
-def _as_draft_7(schema: Any) -> Any:
-    """The same schema in the words of AsyncAPI's own, which are those of JSON Schema's draft 7.
-
-    That is ``items`` for ``prefixItems``, and no ``discriminator``: AsyncAPI's is of another form, and the alternatives say it.
-    """
-    if isinstance(schema, list):
-        return [_as_draft_7(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        ("items" if name == "prefixItems" and isinstance(part, list) else name): _as_draft_7(part)
-        for name, part in schema.items()
-        if not (name == "discriminator" and "propertyName" in part)
-    }
+    data = {name: as_draft_7(schema) for (name, _mode), schema in by_input.items()}
+    return {name: as_draft_7(schema) for name, schema in sorted(shared.get("$defs", {}).items())}, data
 
 
 def _channel_of(message: type[Message]) -> str:

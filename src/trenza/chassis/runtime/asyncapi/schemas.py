@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "as_draft_7"]
 
 _SAID: Final = {
     "$ref",
@@ -142,6 +142,22 @@ class Reading:
             ]
             if len(pair) == 2:  # noqa: PLR2004 - both of them
                 yield from self.refusals(pair[0], pair[1], f"{path}[{place}]")
+
+
+def as_draft_7(schema: Any) -> Any:
+    """The same schema in the words of JSON Schema's draft 7, which AsyncAPI's own has and `Reading` understands.
+
+    That is ``items`` for ``prefixItems``, and no ``discriminator``: AsyncAPI's is of another form, and the alternatives say it.
+    """
+    if isinstance(schema, list):
+        return [as_draft_7(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        ("items" if name == "prefixItems" and isinstance(part, list) else name): as_draft_7(part)
+        for name, part in schema.items()
+        if not (name == "discriminator" and "propertyName" in part)
+    }
 
 
 def _reference(schema: Any) -> str:
