@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from trenza.chassis.auth.key_files import KeyFiles
 from trenza.chassis.auth.permissions import public
 from trenza.chassis.auth.tokens import TokenVerifier
-from trenza.chassis.calls import call_router
+from trenza.chassis.blobs import open_blobs
+from trenza.chassis.calls import LargeBodies, call_router
 from trenza.chassis.context import current_context
 from trenza.chassis.contract import Contract, Value, operation
 from trenza.chassis.peers import server_tls
@@ -74,7 +75,7 @@ def main() -> None:
     settings = load_settings(PlatformSettings)
     keys = KeyFiles.of(settings)
     app = FastAPI(openapi_url=None)
-    app.include_router(call_router(Kitchen(), Scales, TokenVerifier(keys)))
+    app.include_router(call_router(Kitchen(), Scales, TokenVerifier(keys), large=LargeBodies(open_blobs(settings))))
 
     @app.get("/keys", dependencies=[public("a test asks which keys are trusted")])
     async def trusted() -> dict[str, list[dict[str, str]]]:

@@ -26,6 +26,7 @@ from tests.chassis.calls.scales_process import Scales
 from trenza.chassis.auth.key_files import LOOK_SECONDS, KeyFiles
 from trenza.chassis.auth.keys import SigningKey
 from trenza.chassis.auth.rotation import publish_next, revoke, sign_with_next
+from trenza.chassis.blobs import Blobs, open_blobs
 from trenza.chassis.calls.callees import Callees
 from trenza.chassis.context import Context, Principal, use_context
 from trenza.chassis.contract import CallFailed
@@ -77,13 +78,12 @@ async def serving(
 class Caller:
     """This process as a service that calls the scales."""
 
-    def __init__(self, data: Path, *urls: str, **settings: object) -> None:
+    def __init__(self, data: Path, blobs: Blobs | None = None, **settings: object) -> None:
         platform = PlatformSettings.model_validate({"data_dir": data, "call_retry_seconds": 0.05, **settings})
         self.places = KeyFiles.places(platform)
         SigningKey.load_or_create(self.places[0])
         self.keys = KeyFiles.of(platform)
-        self.callees = Callees(platform, self.keys.signing_key)
-        self.scales = self.callees.bind(Scales, urls, caller="stove") if urls else None
+        self.callees = Callees(platform, self.keys.signing_key, blobs=blobs)
 
     def bind(self, *urls: str) -> Scales:
         return self.callees.bind(Scales, urls, caller="stove")
@@ -102,6 +102,18 @@ async def test_a_call_arrives_in_another_process_with_the_callers_identity(tmp_p
         with use_context(Context(correlation_id="c", principal=Principal(subject="ana"))):
             reading = await scales.read(grams=3)
     assert (reading.grams, reading.process, reading.subject) == (3, served.process.pid, "ana")
+
+
+async def test_bodies_beyond_a_request_travel_through_the_shared_store(tmp_path: Path) -> None:
+    blobs = open_blobs(PlatformSettings(data_dir=tmp_path))
+    caller = Caller(tmp_path, blobs)
+    data = os.urandom(20_000_000)
+    async with serving(tmp_path) as served:
+        assert await caller.bind(served.url).echo(data=data) == data
+        assert await caller.bind(served.url).echo(data=b"small") == b"small"
+    assert [stat.key async for stat in blobs.list("calls")] == []
+    await caller.callees.close()
+    await blobs.close()
 
 
 async def test_who_has_another_key_is_turned_away(tmp_path: Path, caller: Caller) -> None:
@@ -297,8 +309,8 @@ async def test_processes_prove_to_each_other_who_they_are(tmp_path: Path) -> Non
     ours = _fields(authority.settings("stove"))
     strange = {**_fields(other.settings("thief")), "tls_ca_file": str(authority.file)}
     async with AsyncExitStack() as stack:
-        trusted, thief, plain = Caller(tmp_path, **ours), Caller(tmp_path, **strange), Caller(tmp_path)
-        believes_another = Caller(tmp_path, **{**ours, "tls_ca_file": str(other.file)})
+        trusted, thief, plain = Caller(tmp_path, None, **ours), Caller(tmp_path, None, **strange), Caller(tmp_path)
+        believes_another = Caller(tmp_path, None, **{**ours, "tls_ca_file": str(other.file)})
         for each in (trusted, thief, plain, believes_another):
             stack.push_async_callback(each.callees.close)
         served = await stack.enter_async_context(serving(tmp_path, scheme="https", settings=authority.settings("scales")))
@@ -311,7 +323,7 @@ async def test_processes_prove_to_each_other_who_they_are(tmp_path: Path) -> Non
                 await refused.bind(served.url).count()
         with pytest.raises(CallFailed):
             await plain.bind(served.url.replace("https", "http")).count()
-        misnamed = Caller(tmp_path, **ours)
+        misnamed = Caller(tmp_path, None, **ours)
         stack.push_async_callback(misnamed.callees.close)
         with pytest.raises(CallFailed, match="TLS") as caught:
             await misnamed.bind(elsewhere.url).count()

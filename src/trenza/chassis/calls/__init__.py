@@ -4,9 +4,24 @@
 """
 
 from trenza.chassis.calls.client import bind_wire
+from trenza.chassis.calls.large_bodies import LargeBodies
 from trenza.chassis.calls.local import bind_local
 from trenza.chassis.calls.passports import Passports
 from trenza.chassis.calls.route import call_router
 from trenza.chassis.calls.transport import Answer, Transport, TransportFailed
 
+<<<<<<< HEAD
 __all__ = ["Answer", "Passports", "Transport", "TransportFailed", "bind_local", "bind_wire", "call_router"]
+=======
+__all__ = [
+    "Answer",
+    "Callees",
+    "LargeBodies",
+    "Passports",
+    "Transport",
+    "TransportFailed",
+    "bind_local",
+    "bind_wire",
+    "call_router",
+]
+>>>>>>> fcfbc64e3c38c566f1b37e8e350b983c08b20a95

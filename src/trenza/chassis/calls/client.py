@@ -8,9 +8,11 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
+from trenza.chassis.blobs import BlobMissing, BlobsUnavailable
 from trenza.chassis.calls.binding import BROKE, TOO_SLOW, Invoke, bind_with, bounded_context, failed
+from trenza.chassis.calls.large_bodies import BodyTooLarge, LargeBodies
 from trenza.chassis.calls.passports import Passports
-from trenza.chassis.calls.protocol import CORRELATION_ID, DEADLINE, OUTCOME, TRACEPARENT, Outcome, call_path
+from trenza.chassis.calls.protocol import BODY, CORRELATION_ID, DEADLINE, OUTCOME, TRACEPARENT, Outcome, call_path
 from trenza.chassis.calls.transport import Answer, Transport, TransportFailed
 from trenza.chassis.context import Context, current_context
 from trenza.chassis.contract import PROBLEM_MEMBERS, CallFailed, Contract, ContractError, Operation
@@ -27,16 +29,16 @@ _GRACE_SECONDS = 0.05
 _log = get_logger(__name__)
 
 
-def bind_wire(contract: type[C], transport: Transport, passports: Passports) -> C:
+def bind_wire(contract: type[C], transport: Transport, passports: Passports, *, large: LargeBodies | None = None) -> C:
     """The contract as others see it, carried out by the process that ``transport`` leads to.
 
     The caller's identity, deadline, correlation id and trace travel along. Declared errors come back with their type, detail and
     fields; everything else is `CallFailed`. Arguments that their annotations do not admit raise `TypeError` before anything is
-    sent.
+    sent. ``large`` carries what is too large for a request; without it, that fails.
     """
 
     def invoke(declared: Operation) -> Invoke:
-        return _Call(contract, declared, transport, passports)
+        return _Call(contract, declared, transport, passports, large or LargeBodies(None))
 
     return bind_with(contract, "Remote", invoke)
 
@@ -44,16 +46,19 @@ def bind_wire(contract: type[C], transport: Transport, passports: Passports) -> 
 class _Call:
     """One operation over the wire."""
 
-    def __init__(self, contract: type[Contract], declared: Operation, transport: Transport, passports: Passports) -> None:
+    def __init__(
+        self, contract: type[Contract], declared: Operation, transport: Transport, passports: Passports, large: LargeBodies
+    ) -> None:
         self._contract = contract
         self._declared = declared
         self._transport = transport
         self._passports = passports
+        self._large = large
         self._path = call_path(contract.service, declared.name)
 
     async def __call__(self, arguments: dict[str, Any]) -> Any:
         context, deadline = bounded_context(current_context(), self._contract, self._declared)
-        answer = await self._post(self._body(arguments), context, deadline)
+        answer = await self._carried(self._body(arguments), context, deadline)
         try:
             outcome = answer.headers.get(OUTCOME)
             if outcome == Outcome.RESULT and answer.status == _OK:
@@ -70,6 +75,37 @@ class _Call:
         except PydanticSerializationError as error:
             raise TypeError(f"{self._declared.function.__qualname__}(): an argument is not what is annotated: {error}") from error
 
+    async def _carried(self, body: bytes, context: Context, deadline: float) -> Answer:
+        """The answer with its whole body, whichever way the two bodies travel."""
+        try:
+            if not self._large.is_large(body):
+                return await self._post(body, self._headers(context, deadline), deadline)
+            async with asyncio.timeout_at(deadline):
+                key = await self._large.put(body)
+        except (BodyTooLarge, BlobsUnavailable) as error:
+            self._fail(f"its arguments were not sent: {error}", ran=False, cause=error)
+        except TimeoutError as error:
+            self._fail("its arguments were not stored in time", ran=False, cause=error)
+        try:
+            return await self._post(b"", {**self._headers(context, deadline), BODY: key}, deadline)
+        finally:
+            await self._large.remove(key)
+
+    async def _fetched(self, answer: Answer, deadline: float) -> Answer:
+        """The answer with the body that its claim check stands for."""
+        key = answer.headers.get(BODY)
+        if key is None:
+            return answer
+        try:
+            async with asyncio.timeout_at(deadline + _GRACE_SECONDS):
+                return answer._replace(body=await self._large.get(key))
+        except TimeoutError as error:
+            self._fail(TOO_SLOW, cause=error)
+        except (BlobMissing, BlobsUnavailable, BodyTooLarge, ValueError) as error:
+            self._fail(f"its result was not fetched: {error}", cause=error)
+        finally:
+            await self._large.remove(key)
+
     def _headers(self, context: Context, deadline: float) -> dict[str, str]:
         remaining = deadline - asyncio.get_running_loop().time()
         headers = {
@@ -82,13 +118,12 @@ class _Call:
             headers[TRACEPARENT] = context.traceparent
         return headers
 
-    async def _post(self, body: bytes, context: Context, deadline: float) -> Answer:
+    async def _post(self, body: bytes, headers: dict[str, str], deadline: float) -> Answer:
         """The answer of the other process, or `CallFailed`."""
-        headers = self._headers(context, deadline)
         timeout = deadline - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(deadline + _GRACE_SECONDS):
-                return await self._transport.post(self._path, headers, body, timeout, idempotent=self._declared.idempotent)
+                answer = await self._transport.post(self._path, headers, body, timeout, idempotent=self._declared.idempotent)
         except TransportFailed as error:
             self._fail(error.reason, ran=None if error.sent else False, cause=error)
         except TimeoutError as error:
@@ -96,6 +131,7 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, the caller sees the one promised type
             _log.exception("transport broke", callee=self._contract.service, operation=self._declared.name)
             self._fail("the connection to it broke", cause=error)
+        return await self._fetched(answer, deadline)
 
     def _raise(self, status: int, outcome: str | None, problem: dict[str, Any]) -> NoReturn:
         """Raise what the other process answered instead of a result."""

@@ -39,20 +39,22 @@ class Passports:
         self._key = key
         self._caller = caller
         self._clock = clock or SystemClock()
-        self._kept: dict[tuple[str, str, Principal], tuple[datetime, str]] = {}
+        self._kept: dict[tuple[object, ...], tuple[datetime, str]] = {}
 
     def header(self, audience: str, principal: Principal) -> str:
         """The ``Authorization`` header for a call to the service ``audience`` on behalf of ``principal``."""
         now = self._clock.now()
         key = self._key if isinstance(self._key, SigningKey) else self._key()
-        kept = self._kept.get((key.kid, audience, principal))
+        # Not the principal itself, whose hash takes as long as the rest of this.
+        whose = (key.kid, audience, principal.subject, principal.kind, principal.scopes)
+        kept = self._kept.get(whose)
         if kept is None or kept[0] <= now:
             passport = issue_passport(
                 key, caller=self._caller, audience=audience, principal=principal, ttl=LONGEST_PASSPORT, clock=self._clock
             )
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            kept = self._kept[key.kid, audience, principal] = (now + LONGEST_PASSPORT - _SHORTEST_LEFT, passport)
+            kept = self._kept[whose] = (now + LONGEST_PASSPORT - _SHORTEST_LEFT, passport)
         return f"{PASSPORT_SCHEME} {kept[1]}"
 
 

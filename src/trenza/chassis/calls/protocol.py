@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
+    "BODY",
     "CORRELATION_ID",
     "DEADLINE",
+    "LARGEST_BODY_BYTES",
     "MAX_BODY_BYTES",
     "OUTCOME",
     "PASSPORT_SCHEME",
@@ -24,8 +26,12 @@ PASSPORT_SCHEME = "Passport"
 TRACEPARENT = "traceparent"
 """W3C Trace Context, level 1."""
 
+BODY = "trenza-body"
+"""Where the arguments or the result lie in the shared object store, when the body itself is empty for its size."""
 MAX_BODY_BYTES = 16 * 1024 * 1024
-"""The largest call. Bulk travels as object keys, not through contracts."""
+"""The largest body of a request or an answer. What is larger travels as an object, whose key `BODY` names."""
+LARGEST_BODY_BYTES = 256 * 1024 * 1024
+"""The largest that travels so: caller and callee hold it in memory. Bulk belongs into objects of the services' own."""
 
 
 class Outcome(StrEnum):

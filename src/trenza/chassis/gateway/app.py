@@ -144,6 +144,10 @@ class Gateway:
         for proxy in self._everywhere:
             proxy.close()
 
+    async def settled(self) -> None:
+        """Wait until the comparisons of shadow mode that are under way are over."""
+        await self._shadows.settled()
+
     def states(self) -> list[dict[str, Any]]:
         """How each service elsewhere stands; see `Proxy.state`."""
         return [proxy.state() for proxy in self._everywhere]

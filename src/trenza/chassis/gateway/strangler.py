@@ -122,6 +122,10 @@ class Shadows:
         finally:
             over.set_result(None)
 
+    async def settled(self) -> None:
+        """Wait until the comparisons that are under way are over."""
+        await asyncio.gather(*self._running)
+
     async def close(self) -> None:
         """End the comparisons that are under way."""
         for task in self._running:
