@@ -79,8 +79,9 @@ async def test_a_kept_promise_passes_in_every_mode(call_mode: CallMode) -> None:
         ("again", r"first refused with Taken\('Attempt 0.'\), when repeated refused with Taken\('Attempt 1.'\)"),
     ],
 )
-async def test_the_wire_exposes_a_broken_promise(name: str, ends: str) -> None:
-    async with bind(Register, Careless(), "wire") as bound:
+@pytest.mark.parametrize("call_mode", ["wire", "network"])
+async def test_the_wire_exposes_a_broken_promise(call_mode: CallMode, name: str, ends: str) -> None:
+    async with bind(Register, Careless(), call_mode) as bound:
         with pytest.raises(BrokenPromise, match=rf"Register\.reserve promises to be idempotent: {ends}"):
             await bound.reserve(name=name)
 
@@ -102,8 +103,8 @@ async def test_a_failed_call_stays_one(call_mode: CallMode) -> None:
             await bound.reserve(name="a")
 
 
-def test_both_modes_are_run() -> None:
-    assert CALL_MODES == ("local", "wire")
+def test_all_modes_are_run() -> None:
+    assert CALL_MODES == ("local", "wire", "network")
     assert call_modes.args == ("call_mode", CALL_MODES)
 
 

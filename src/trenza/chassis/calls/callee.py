@@ -35,7 +35,8 @@ class Callee:
 
     What opens the breaker is a callee that does not answer: no connection, a connection that breaks, a time-out of a second or
     more, an answer without an outcome (something else answers in its place), or all replicas away. What it does answer (a result,
-    a refusal, *it broke*) shows that it is there; a fault in one operation must not cost the others. What counts is the call
+    a refusal, *it broke*) shows that it is there; a fault in one operation must not cost the others, and is not asked for again,
+    as it would not be within one process. What counts is the call
     after all its replicas, as the breaker is the service's; a single process that fails is set aside by `Replicas`.
 
     Another replica is tried at once where nothing ran (no connection, or ``not-run`` with 503), for every operation and as often
@@ -161,7 +162,7 @@ class Callee:
                     if call.is_fair():
                         leave.failed()
                     raise
-                if ending.kind in (Kind.ANSWERED, Kind.BROKE):
+                if ending.kind is Kind.ANSWERED:
                     leave.succeeded()
                 elif ending.kind is not Kind.TIMED_OUT or call.is_fair():
                     leave.failed()

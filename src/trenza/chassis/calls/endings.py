@@ -21,9 +21,7 @@ class Kind(Enum):
     """What an ending means for breaker, replica and retries."""
 
     ANSWERED = "answered"
-    """A result, a refusal, or a reason why this very call cannot run. Final, and the callee is well."""
-    BROKE = "broke"
-    """The implementation broke. The callee answers; asking again may help."""
+    """A result, a refusal, that the implementation broke, or why this very call cannot run. Final, and the callee is there."""
     TIMED_OUT = "timed-out"
     """The callee tells that the time was used up, just before the caller sees it by itself."""
     UNREACHABLE = "unreachable"
@@ -45,7 +43,7 @@ class Ending:
     @property
     def may_have_run(self) -> bool:
         """Whether the implementation may have begun."""
-        return self.kind in (Kind.FAILED, Kind.BROKE, Kind.TIMED_OUT)
+        return self.kind in (Kind.FAILED, Kind.TIMED_OUT)
 
     def conclude(self, *, ran_before: bool) -> Answer:
         """Return or raise what the caller gets. ``ran_before``: an earlier attempt may have run, whatever became of this one."""
@@ -62,7 +60,7 @@ _KINDS: Final[dict[str, Kind]] = {
     Outcome.RESULT: Kind.ANSWERED,
     Outcome.REFUSED: Kind.ANSWERED,
     Outcome.NOT_RUN: Kind.ANSWERED,
-    Outcome.BROKE: Kind.BROKE,
+    Outcome.BROKE: Kind.ANSWERED,
     Outcome.TIMED_OUT: Kind.TIMED_OUT,
 }
 
