@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from trenza.chassis.auth.roles import PLATFORM_ROLES, RoleBook
+from trenza.chassis.peers import UnusableTls, server_tls
 from trenza.chassis.runtime.application import create_app
-from trenza.chassis.runtime.deployment import Deployment
+from trenza.chassis.runtime.deployment import Deployment, Process
 from trenza.chassis.runtime.lock import lock_data_folder, refuse_half_restored, share_data_folder
 from trenza.chassis.runtime.server import bind, serve
 from trenza.chassis.runtime.supervision import READY, end_with_supervisor
@@ -109,7 +110,20 @@ def _serve(
 
     if supervised:
         end_with_supervisor()
-    return serve(app, bound, unready_seconds=settings.unready_seconds, on_started=announce)
+    tls = _tls(deployment.process(name), settings)
+    return serve(app, bound, unready_seconds=settings.unready_seconds, on_started=announce, tls=tls)
+
+
+def _tls(process: Process, settings: PlatformSettings) -> dict[str, Any]:
+    """What a process with an https address needs. Gateways leave TLS with clients to what stands before them.
+
+    Raises `UnusableTls`.
+    """
+    if process.gateway or not (process.url or "").startswith("https://"):
+        return {}
+    if found := server_tls(settings):
+        return found
+    raise UnusableTls(f"{process.url} asks for TLS: set TRENZA_TLS_CERT_FILE, TRENZA_TLS_KEY_FILE and TRENZA_TLS_CA_FILE")
 
 
 def address_of(host: str, port: int) -> str:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, check_routes, install_auth
 from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.calls import call_router
+from trenza.chassis.calls.large_bodies import LargeBodies
 from trenza.chassis.clock import Clock
 from trenza.chassis.gateway import Gateway
 from trenza.chassis.http.blobs import blob_router
@@ -105,7 +106,8 @@ def assemble(
             app.include_router(service.router)
         if placement.called:
             implementation = assembly.implementation_of(service)
-            app.include_router(call_router(implementation, service.contract, verifier, clock=assembly.clock))
+            large = LargeBodies(assembly.blobs, assembly.clock)
+            app.include_router(call_router(implementation, service.contract, verifier, clock=assembly.clock, large=large))
     for mount in mounts:
         app.mount(mount.prefix, mount)
     install_documentation(app)

@@ -103,7 +103,7 @@ class Assembly:
         self.implementations: dict[type, Any] = {}
         self.bindings: dict[type[Contract], Contract] = {}
         self.keys = key_files(settings)
-        self.callees = _open_callees(settings, self.keys, self.clock) if self.placement.elsewhere else None
+        self.callees = _open_callees(settings, self.keys, self.clock, self.blobs) if self.placement.elsewhere else None
         self._remote: dict[tuple[str, type[Contract]], Contract] = {}
         self.mounts = {
             service.name: Mounted(service.mounted, service=service.name, prefix=service.contract.paths[0])
@@ -245,11 +245,11 @@ class Assembly:
         await asyncio.gather(*(messages.drain(left) for messages in self.messages.values()))
 
 
-def _open_callees(settings: PlatformSettings, keys: KeyFiles, clock: Clock) -> Callees:
+def _open_callees(settings: PlatformSettings, keys: KeyFiles, clock: Clock, blobs: Blobs) -> Callees:
     """What calls other processes."""
     from trenza.chassis.calls.callees import Callees  # noqa: PLC0415 - aiohttp is a tenth of a second that a monolith need not wait
 
-    return Callees(settings, keys.signing_key, clock)
+    return Callees(settings, keys.signing_key, clock, blobs=blobs)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -87,13 +87,20 @@ def _unusable(error: OSError, host: str, port: int) -> AddressUnusable:
     return AddressUnusable(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --host and --port")
 
 
-def serve(app: FastAPI, bound: socket.socket, *, unready_seconds: float = 0.0, on_started: Callable[[], None]) -> int:
+def serve(
+    app: FastAPI,
+    bound: socket.socket,
+    *,
+    unready_seconds: float = 0.0,
+    on_started: Callable[[], None],
+    tls: Mapping[str, Any] | None = None,
+) -> int:
     """Run the application until SIGTERM or SIGINT, drain, and return the exit code: 0, or 130 when a second signal forced it.
 
     What is served is ``app.state.entrance``; ``app.state.readiness`` is told when to drain. ``on_started`` is called once
-    requests are answered.
+    requests are answered. ``tls`` are uvicorn's arguments for TLS, as `trenza.chassis.peers.server_tls` gives them.
     """
-    return asyncio.Runner(loop_factory=_new_event_loop).run(_serve(app, bound, unready_seconds, on_started))
+    return asyncio.Runner(loop_factory=_new_event_loop).run(_serve(app, bound, unready_seconds, on_started, tls or {}))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -104,7 +111,9 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(app: FastAPI, bound: socket.socket, unready_seconds: float, on_started: Callable[[], None]) -> int:
+async def _serve(
+    app: FastAPI, bound: socket.socket, unready_seconds: float, on_started: Callable[[], None], tls: Mapping[str, Any]
+) -> int:
     readiness: Readiness = app.state.readiness
     config = uvicorn.Config(
         _ClosingWhileDraining(app.state.entrance, readiness),
@@ -116,6 +125,7 @@ async def _serve(app: FastAPI, bound: socket.socket, unready_seconds: float, on_
         proxy_headers=False,  # an address is believed only from a proxy that somebody has configured
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        **tls,
     )
     server = _Server(config, readiness, on_started)
     stop = _Stop(server, readiness, unready_seconds)

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from trenza.chassis.auth.keys import SigningKey
 from trenza.chassis.auth.tokens import TokenVerifier
-from trenza.chassis.calls import Callees, Passports, bind_local, bind_wire, call_router
+from trenza.chassis.calls import Passports, bind_local, bind_wire, call_router
+from trenza.chassis.calls.callees import Callees
 from trenza.chassis.contract import Contract
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.testing.asgi import AsgiTransport
