@@ -8,10 +8,10 @@ from bench.calls import Bank, Payments
 from protocol import arguments, call_and_tell, ready, run
 
 from trenza.chassis.auth.keys import SigningKey
-from trenza.chassis.calls import call_router
 from trenza.chassis.calls.callees import Callees
 from trenza.chassis.context import Context, Principal, use_context
 from trenza.chassis.runtime.application import assemble
+from trenza.chassis.runtime.placement import Placement
 from trenza.chassis.runtime.server import bind, serve
 from trenza.chassis.service import Service
 from trenza.chassis.settings import PlatformSettings
@@ -32,8 +32,8 @@ async def _call() -> None:
 
 if options.action == "serve":
     configure_logging(settings)
-    app = assemble((Service(contract=Payments, implementation=lambda _resources: Bank()),), settings)
-    app.include_router(call_router(Bank(), Payments, app.state.token_verifier))
+    placement = Placement(called=True)
+    app = assemble((Service(contract=Payments, implementation=lambda _resources: Bank()),), settings, placement=placement)
     serve(app, bind("127.0.0.1", options.port), on_started=ready)
 else:
     run(_call())

@@ -24,7 +24,7 @@ def main(port: int, drain_seconds: float, unready_seconds: float) -> int:
         print("drained", flush=True)  # noqa: T201 - the test reads it
 
     app = FastAPI(lifespan=lifespan)
-    app.state.readiness, app.state.entrance = readiness, app
+    app.state.readiness = readiness
 
     @app.get("/ready")
     async def ready() -> bool:

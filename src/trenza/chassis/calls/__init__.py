@@ -10,12 +10,8 @@ from trenza.chassis.calls.passports import Passports
 from trenza.chassis.calls.route import call_router
 from trenza.chassis.calls.transport import Answer, Transport, TransportFailed
 
-<<<<<<< HEAD
-__all__ = ["Answer", "Passports", "Transport", "TransportFailed", "bind_local", "bind_wire", "call_router"]
-=======
 __all__ = [
     "Answer",
-    "Callees",
     "LargeBodies",
     "Passports",
     "Transport",
@@ -24,4 +20,3 @@ __all__ = [
     "bind_wire",
     "call_router",
 ]
->>>>>>> fcfbc64e3c38c566f1b37e8e350b983c08b20a95

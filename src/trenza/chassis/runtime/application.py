@@ -11,8 +11,7 @@ from fastapi import FastAPI
 
 from trenza.chassis.auth.permissions import DOCUMENT_PATHS, RoleBook, check_routes, install_auth
 from trenza.chassis.auth.tokens import TokenVerifier
-from trenza.chassis.calls import call_router
-from trenza.chassis.calls.large_bodies import LargeBodies
+from trenza.chassis.calls import LargeBodies, call_router
 from trenza.chassis.clock import Clock
 from trenza.chassis.gateway import Gateway
 from trenza.chassis.http.blobs import blob_router
@@ -98,16 +97,14 @@ def assemble(
     pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
     install_middleware(app, settings, document_paths=pages)
     health, messages, calls = health_of(assembly), partial(messages_of, assembly), partial(calls_of, assembly)
+    if placement.called:
+        _open_to_calls(app, assembly)
     app.include_router(operations_router(health, settings, messages=messages, calls=calls))
     app.include_router(blob_router(assembly.blobs))
     app.include_router(reference_router())
     for service in services:
         if service.router is not None:
             app.include_router(service.router)
-        if placement.called:
-            implementation = assembly.implementation_of(service)
-            large = LargeBodies(assembly.blobs, assembly.clock)
-            app.include_router(call_router(implementation, service.contract, verifier, clock=assembly.clock, large=large))
     for mount in mounts:
         app.mount(mount.prefix, mount)
     install_documentation(app)
@@ -119,3 +116,12 @@ def assemble(
     ):
         raise WiringError(problems)
     return app
+
+
+def _open_to_calls(app: FastAPI, assembly: Assembly) -> None:
+    """Add the internal routes; before all others, among which FastAPI looks one by one."""
+    large = LargeBodies(assembly.blobs, assembly.clock)
+    verifier: TokenVerifier = app.state.token_verifier
+    for service in assembly.services:
+        implementation = assembly.implementation_of(service)
+        app.include_router(call_router(implementation, service.contract, verifier, clock=assembly.clock, large=large))

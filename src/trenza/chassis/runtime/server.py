@@ -97,7 +97,7 @@ def serve(
 ) -> int:
     """Run the application until SIGTERM or SIGINT, drain, and return the exit code: 0, or 130 when a second signal forced it.
 
-    What is served is ``app.state.entrance``; ``app.state.readiness`` is told when to drain. ``on_started`` is called once
+    What is served is ``app.state.entrance``, or else the application itself; ``app.state.readiness`` is told when to drain. ``on_started`` is called once
     requests are answered. ``tls`` are uvicorn's arguments for TLS, as `trenza.chassis.peers.server_tls` gives them.
     """
     return asyncio.Runner(loop_factory=_new_event_loop).run(_serve(app, bound, unready_seconds, on_started, tls or {}))
@@ -116,7 +116,7 @@ async def _serve(
 ) -> int:
     readiness: Readiness = app.state.readiness
     config = uvicorn.Config(
-        _ClosingWhileDraining(app.state.entrance, readiness),
+        _ClosingWhileDraining(getattr(app.state, "entrance", app), readiness),
         http=BoundedHttpProtocol,
         lifespan="off",  # run below, so that what goes wrong in it reaches the caller as it is
         log_config=None,
