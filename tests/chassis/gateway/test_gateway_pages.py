@@ -18,7 +18,7 @@ from trenza.chassis.auth.tokens import issue_token
 from trenza.chassis.gateway import GatewayMisdeclared, GatewayRoute
 from trenza.chassis.gateway.documents import merged
 from trenza.chassis.runtime.application import assemble
-from trenza.chassis.runtime.deployment import load_services
+from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.testing.server_process import free_port
 
