@@ -98,8 +98,8 @@ def serve(
     """Run the application until SIGTERM or SIGINT, drain, and return the exit code: 0, or 130 when a second signal forced it.
 
     What is served is ``app.state.entrance``, or else the application itself; ``app.state.readiness`` is told when to drain.
-    ``on_started`` is called once requests are answered. ``tls`` are uvicorn's arguments for TLS, as `trenza.chassis.peers.server_tls`
-    gives them.
+    ``on_started`` is called once requests are answered. ``tls`` are uvicorn's arguments for TLS: see
+    `trenza.chassis.peers.server_tls`.
     """
     return asyncio.Runner(loop_factory=_new_event_loop).run(_serve(app, bound, unready_seconds, on_started, tls or {}))
 
