@@ -62,7 +62,7 @@ class Dispatch:
     def plan(self, scope: Scope, head: RequestHead) -> Plan:
         """The plan. Raises `Problem` (404) and `InvalidToken`."""
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        if raw in self._pages:
+        if raw in self._pages and head.method in ("GET", "HEAD"):
             return Plan(Where.DOOR, raw)
         try:
             found = self._routes.find(raw)
