@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -162,6 +165,28 @@ async def test_what_broke_without_an_answer_is_asked_elsewhere_only_where_that_i
         assert front.gateway.states()[0]["breaker"] == "closed"
 
 
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_body_that_is_sent_again_is_the_same(tmp_path: Path, chunked: bool) -> None:  # noqa: FBT001 - a parameter
+    body = os.urandom(900_000)
+
+    async def lose(script: Script, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await script.read_head(reader)
+        await reader.readexactly(500_000)  # some of it is still on its way
+
+    async def parts() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 70_000):
+            yield body[start : start + 70_000]
+
+    async with (
+        scripted(lose) as broken,
+        program("upstream_program.py", free_port()) as upstream,
+        door(tmp_path, photos(broken.url, upstream.url)) as front,
+    ):
+        while not broken.heads:
+            answer = await front.client.put("/api/photos/echo", content=parts() if chunked else body)
+            assert (answer.json()["bytes"], answer.json()["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+
+
 async def test_a_body_that_is_too_large_to_keep_is_not_asked_again(tmp_path: Path) -> None:
     async def lose(script: Script, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await script.read_head(reader)
@@ -307,19 +332,20 @@ async def test_a_replica_that_drains_under_load_costs_no_request(tmp_path: Path,
 async def test_an_upstream_killed_in_the_middle_of_streams_leaves_none_that_looks_whole(tmp_path: Path) -> None:
     async with program("upstream_program.py", free_port()) as upstream, door(tmp_path, photos(upstream.url)) as front:
 
-        async def download() -> str:
+        async def download(begun: asyncio.Event) -> str:
             try:
-                async with front.client.stream("GET", "/api/photos/stream?megabytes=200&seconds_each=0.01") as answer:
+                async with front.client.stream("GET", "/api/photos/stream?megabytes=200&seconds_each=0.05") as answer:
+                    assert answer.status_code == 200
                     async for _ in answer.aiter_bytes():
-                        begun.release()
+                        begun.set()
             except httpx.RemoteProtocolError:
                 return "cut"
             return "whole"
 
-        begun = asyncio.Semaphore(0)
-        downloads = [asyncio.create_task(download()) for _ in range(5)]
-        for _ in range(20):
-            await begun.acquire()
+        all_begun = [asyncio.Event() for _ in range(5)]
+        downloads = [asyncio.create_task(download(begun)) for begun in all_begun]
+        for begun in all_begun:
+            await begun.wait()
         await upstream.kill()
         assert await asyncio.gather(*downloads) == ["cut"] * 5
         began = time.monotonic()

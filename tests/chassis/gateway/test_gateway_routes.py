@@ -12,6 +12,7 @@ from tests.chassis.gateway.serving import door, raw, scripted, serving
 
 from trenza.chassis.gateway import GatewayRoute
 from trenza.chassis.gateway.routes import AmbiguousPath, Routes, spellings
+from trenza.chassis.runtime.reference import reference_router
 
 PHOTOS = GatewayRoute("photos", ("/api/photos", "/api/projects", "/"), ("http://127.0.0.1:1",))
 IMAGES = GatewayRoute("images", ("/api/v1/images",), ("http://127.0.0.1:2",))
@@ -102,6 +103,15 @@ def test_no_spelling_takes_a_page_of_the_platform() -> None:
     routes = Routes((GatewayRoute("health", ("/api/health",)),))
     assert routes.find(b"/health/live") is None
     assert routes.find(b"/api/v1/health") is not None
+
+
+async def test_pages_of_the_door_take_nothing_from_who_owns_the_root(tmp_path: Path) -> None:
+    async with serving(echo_path) as port:
+        photos = GatewayRoute("photos", ("/",), (f"http://127.0.0.1:{port}",))
+        async with door(tmp_path, photos, routers=(reference_router(),)) as front:
+            assert (await front.client.post("/")).text == "/ /"
+            assert (await front.client.get("/")).headers["location"] == "docs"
+            assert "<html" in (await front.client.get("/docs")).text
 
 
 async def echo_path(scope: Scope, _receive: Receive, send: Send) -> None:

@@ -126,6 +126,16 @@ async def test_pages_of_other_origins_are_refused(tmp_path: Path) -> None:
         assert len(upstream.headers) == asked
 
 
+async def test_origins_are_checked_for_a_service_of_this_process_too(tmp_path: Path) -> None:
+    upstream = Upstream()
+    async with door(tmp_path, GatewayRoute("chat", ("/api/chat",)), inner=upstream.app) as front:
+        async with opened(front, "/chat/echo", origin=Origin(front.url)) as socket:
+            await socket.send("x")
+            assert await socket.recv() == "x"
+        with pytest.raises(InvalidStatus):
+            await opened(front, origin=Origin("https://evil.example"))
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status", "code"),
     [

@@ -68,7 +68,8 @@ class Gateway:
     ``inner`` is this process' own application: it answers for services without ``urls`` and, unless there is a legacy upstream,
     for what no service owns. Its ``document`` gives its OpenAPI document, and ``health`` its checks, to which the gateway adds
     one for each service elsewhere. ``routers`` are further pages of the gateway (the page at ``/docs``), ``messages`` and
-    ``calls`` what ``/health/status`` tells of them. ``tls`` is what `trenza.chassis.peers.client_tls` gives.
+    ``calls`` what ``/health/status`` tells of them. ``tls`` is what `trenza.chassis.peers.client_tls` gives; it does not hold for
+    the legacy upstream, which has a certificate of its own.
 
     Raises `GatewayMisdeclared`. Serve it within one event loop, and `close` it there.
     """
@@ -101,8 +102,8 @@ class Gateway:
         self._security = SecurityHeaders(https=settings.public_url.startswith("https://"), document_paths=())
         headers = AnswerHeaders(self._security, cors=bool(settings.cors_origins))
         limits = replace(PeerLimits.of(settings), recovery_seconds=self._options.recovery_seconds)
-        make = partial(Proxy, settings=self._options, limits=limits, headers=headers, tls=tls)
-        self._proxies = {route.service: make(route.service, route.urls) for route in routes if not route.local}
+        make = partial(Proxy, settings=self._options, limits=limits, headers=headers)
+        self._proxies = {route.service: make(route.service, route.urls, tls=tls) for route in routes if not route.local}
         self._legacy = make(LEGACY, declared.legacy, own=False) if declared.legacy else None
         everywhere = [*self._proxies.values(), *([self._legacy] if self._legacy is not None else [])]
         self._everywhere = everywhere
@@ -134,7 +135,7 @@ class Gateway:
             table, self._proxies, self._legacy, declared, TokenCheck(verifier), pages=pages, has_inner=inner is not None
         )
         self._shadows = Shadows(self._options.shadow_concurrency)
-        self._sockets = Sockets(settings, tls)
+        self._sockets = Sockets(settings)
         self._remote = answering_cors(self._answer_remotely, settings)
 
     async def close(self) -> None:
@@ -173,6 +174,8 @@ class Gateway:
             await self._remote(scope, receive, send)
 
     def _plan(self, scope: Scope, head: RequestHead) -> Plan:
+        if scope["type"] == "websocket":
+            self._sockets.check_origin(scope, head)
         if head.method in ("GET", "HEAD") and scope["type"] == "http" and self._compositions.find(scope["raw_path"]) is not None:
             return Plan(Where.DOOR, scope["raw_path"])
         return self._dispatch.plan(scope, head)

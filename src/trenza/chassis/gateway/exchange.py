@@ -22,13 +22,26 @@ _PERMISSION_SECONDS: Final = 1.0
 class Exchange:
     """A request, and the connection that carries it for the moment. Call `close` at its end."""
 
-    __slots__ = ("_answer_seconds", "_idle_seconds", "_loop", "_pump", "_timer", "_watch", "body", "connection", "head", "sent")
+    __slots__ = (
+        "_answer_seconds",
+        "_gone",
+        "_idle_seconds",
+        "_loop",
+        "_pump",
+        "_timer",
+        "_watch",
+        "body",
+        "connection",
+        "head",
+        "sent",
+    )
 
     def __init__(self, head: RequestHead, body: RequestBody, *, answer_seconds: float, idle_seconds: float) -> None:
         self.head, self.body = head, body
         self._answer_seconds, self._idle_seconds = answer_seconds, idle_seconds
         self._loop = asyncio.get_running_loop()
         self.connection: UpstreamConnection | None = None
+        self._gone = False
         self.sent = False
         """Whether all of the request has been sent over this connection."""
         self._pump: asyncio.Task[None] | None = None
@@ -38,6 +51,8 @@ class Exchange:
     async def ask(self, connection: UpstreamConnection, head: bytes, first: bytes) -> None:
         """Send the request and wait for the head of its answer. Raises `UpstreamBroke`, `ClientGone`, `BodyTooLarge`."""
         self.connection = connection
+        if self._gone:  # while the connection was made
+            raise ClientGone
         connection.begin(head_only=self.head.method == "HEAD")
         if self._timer is None:
             self._timer = self._loop.call_later(_UNWATCHED_SECONDS, self._tick)
@@ -121,6 +136,7 @@ class Exchange:
 
     async def _watch_client(self) -> None:
         await self.body.gone()
+        self._gone = True
         if self.connection is not None:
             self.connection.abort(ClientGone())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -37,10 +36,9 @@ class Sockets:
     address, or of the origins that ``CORS_ORIGINS`` names. Other clients send no Origin.
     """
 
-    def __init__(self, settings: PlatformSettings, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, settings: PlatformSettings) -> None:
         public = urlsplit(settings.public_url)
         self._origins = frozenset((f"{public.scheme}://{public.netloc}", *settings.cors_origins))
-        self._tls = tls
 
     async def serve(self, plan: Plan | Exception, head: RequestHead | None, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, from its handshake to its close."""
@@ -70,11 +68,11 @@ class Sockets:
             raise plan
         if head is None or plan.proxy is None:
             raise RuntimeError("a plan for a WebSocket has no proxy")
-        self._check_origin(scope, head)
         query = scope.get("query_string", b"")
         return plan.proxy, b"%s?%s" % (plan.target, query) if query else plan.target, head
 
-    def _check_origin(self, scope: Scope, head: RequestHead) -> None:
+    def check_origin(self, scope: Scope, head: RequestHead) -> None:
+        """Refuse the pages of others, wherever the service is. Raises `Problem` (403)."""
         sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         if not sent or "*" in self._origins:
             return
@@ -115,7 +113,12 @@ class Sockets:
                 use.__enter__()
                 try:
                     opened = await open_upstream(
-                        use.replica, head, address, list(scope.get("subprotocols", ())), service=proxy.service, tls=self._tls
+                        use.replica,
+                        head,
+                        address,
+                        list(scope.get("subprotocols", ())),
+                        service=proxy.service,
+                        tls=proxy.upstream.tls,
                     )
                 except OSError as error:
                     use.failed()

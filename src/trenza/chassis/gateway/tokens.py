@@ -13,7 +13,8 @@ from trenza.chassis.context import Principal
 __all__ = ["TokenCheck"]
 
 _KEPT_SECONDS: Final = 5.0
-"""How long a verdict is used again. A signature costs more than the rest of a request; 5 s is the leeway of expiry anyway."""
+"""How long a token that was found valid is taken for it. A signature costs more than the rest of a request, and 5 s is the
+leeway of expiry anyway."""
 _MOST_KEPT: Final = 4096
 
 
@@ -22,7 +23,7 @@ class TokenCheck:
 
     def __init__(self, verifier: TokenVerifier, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._verifier, self._monotonic = verifier, monotonic
-        self._kept: dict[str, tuple[float, Principal | InvalidToken]] = {}
+        self._kept: dict[str, tuple[float, Principal]] = {}
 
     def check(self, authorization: str | None) -> Principal | None:
         """Who bears the token; None without one. Raises `InvalidToken`."""
@@ -35,11 +36,10 @@ class TokenCheck:
         now = self._monotonic()
         kept = self._kept.get(token)
         if kept is None or kept[0] <= now:
+            principal = self._verifier.verify(token)  # a refusal is not kept: the key may be one that is just being rolled out
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            kept = self._kept[token] = (now + _KEPT_SECONDS, self._verdict(token))
-        if isinstance(kept[1], InvalidToken):
-            raise InvalidToken(kept[1].reason)
+            kept = self._kept[token] = (now + _KEPT_SECONDS, principal)
         return kept[1]
 
     def known(self, authorization: str | None) -> Principal | None:
@@ -48,9 +48,3 @@ class TokenCheck:
             return self.check(authorization)
         except InvalidToken:
             return None
-
-    def _verdict(self, token: str) -> Principal | InvalidToken:
-        try:
-            return self._verifier.verify(token)
-        except InvalidToken as error:
-            return error

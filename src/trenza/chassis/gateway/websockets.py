@@ -44,7 +44,7 @@ async def open_upstream(
     secure = parts.scheme == "https"
     where: dict[str, Any] = {"host": parts.hostname, "port": parts.port or (443 if secure else 80)}
     if secure:
-        where |= {"ssl": tls or ssl.create_default_context(), "server_hostname": parts.hostname}
+        where |= {"ssl": tls, "server_hostname": parts.hostname}
     host = head.host.decode("latin-1") or parts.netloc
     uri = f"{'wss' if secure else 'ws'}://{host}{target.decode('latin-1')}"
     try:

@@ -26,7 +26,9 @@ class Upstream:
     def __init__(self, service: str, urls: tuple[str, ...], *, connect_seconds: float, tls: ssl.SSLContext | None) -> None:
         self.replicas = Replicas(service, urls)
         self._connect_seconds = connect_seconds
-        self._tls = tls
+        secure = any(url.startswith("https:") for url in urls)
+        self.tls = tls or (ssl.create_default_context() if secure else None)
+        """Whom ``https`` upstreams must be signed by: ``tls``, else the authorities that the system trusts."""
         self._idle: dict[Replica, list[UpstreamConnection]] = {replica: [] for replica in self.replicas.all}
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -50,7 +52,7 @@ class Upstream:
                     lambda: UpstreamConnection(loop),
                     parts.hostname or "",
                     parts.port or (443 if secure else 80),
-                    ssl=(self._tls or ssl.create_default_context()) if secure else None,
+                    ssl=self.tls if secure else None,
                 )
         except TimeoutError as error:
             raise NotSent(f"no connection within {self._connect_seconds:g} s", self._connect_seconds) from error
