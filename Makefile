@@ -71,6 +71,7 @@ bench: $(STAMP) ## Run the benchmarks; each prints a table of ratios
 docs: $(STAMP) ## Print the generated pages of docs/ anew
 	$(BIN)/trenza settings --markdown > docs/settings.md
 	$(BIN)/trenza asyncapi > docs/asyncapi.json
+	$(BIN)/trenza plan --deployment split --picture docs/deployment/split.svg
 
 release-contracts: $(STAMP) ## Promise the messages as they are: what later breaks them fails
 	$(BIN)/trenza asyncapi > docs/asyncapi.released.json

@@ -48,8 +48,7 @@ def test_the_help_loads_nothing_heavy() -> None:
 def test_the_api_process_loads_no_library_of_images_or_of_clients() -> None:
     """This is what keeps its cold import under a second; images are the worker processes' business."""
     code = (
-        "import trenza.cli.serving\nfrom trenza.chassis.runtime.deployment import load_services\n"
-        "load_services(('photos', 'images'))"
+        "import trenza.cli.serving\nfrom trenza.chassis.runtime.loading import load_services\nload_services(('photos', 'images'))"
     )
     assert loaded_by(code) == {"cryptography", "fastapi", "pydantic_settings", "sqlalchemy"}
 
@@ -148,7 +147,7 @@ def test_a_deployment_that_does_not_exist_is_refused(trenza: Trenza, tmp_path: P
     result = trenza("up", "--data-dir", tmp_path / "data", "--deployment", "nowhere")
     assert result.exit_code == 1
     assert result.stderr == (
-        "trenza: deployment 'nowhere': ships with no such name; known: monolith, or give the path of a .toml\n"
+        "trenza: deployment 'nowhere': ships with no such name; known: monolith, split, or give the path of a .toml\n"
     )
 
 

@@ -85,11 +85,19 @@ def serve(
 
 
 @app.command()
-def plan(deployment: DeploymentName = "monolith", data_dir: DataDir = None, *, as_json: AsJson = False) -> None:
+def plan(
+    deployment: DeploymentName = "monolith",
+    data_dir: DataDir = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw it as an SVG instead; - for standard output.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Show who hosts what, which calls are local and which remote, and everything that is missing at once."""
     from trenza.cli.planning import show_plan
 
-    show_plan(deployment=deployment, data_dir=data_dir, as_json=as_json)
+    show_plan(deployment=deployment, data_dir=data_dir, as_json=as_json, picture=picture)
 
 
 @app.command()

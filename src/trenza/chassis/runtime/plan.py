@@ -8,13 +8,14 @@ from functools import cached_property
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from trenza.chassis.contract import Event
 from trenza.chassis.runtime.databases import database_urls
 from trenza.chassis.runtime.deployment import Deployment
 from trenza.chassis.runtime.wiring import in_dependency_order, wiring_problems
 from trenza.chassis.service import Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings
 
-__all__ = ["Call", "Plan"]
+__all__ = ["Call", "EventFlow", "Plan"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Call:
     callee: str
     local: bool
     urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EventFlow:
+    """That one service announces events and another takes them; ``types`` are the message types, sorted."""
+
+    publisher: str
+    consumer: str
+    types: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,13 +64,26 @@ class Plan:
         )
 
     @cached_property
+    def events(self) -> tuple[EventFlow, ...]:
+        """Which services take which services' events, in the order of the services; who announces a type stands in its name."""
+        flows: dict[tuple[str, str], set[str]] = {}
+        for service in self.services:
+            for handler in service.handlers:
+                if issubclass(handler.message, Event):
+                    kind = handler.message.message_type
+                    flows.setdefault((kind.partition(".")[0], service.name), set()).add(kind)
+        return tuple(EventFlow(publisher, consumer, tuple(sorted(types))) for (publisher, consumer), types in flows.items())
+
+    @cached_property
     def problems(self) -> tuple[str, ...]:
         """What keeps the deployment from working, each with its remedy."""
+        # A service that could not be loaded has been complained of; who uses it has no second fault.
+        unloaded = set(self.deployment.services) - {service.name for service in self.services}
         try:
             database_urls(self.services, self.settings)
         except InvalidSettings as error:
-            return (*wiring_problems(self.services), *error.problems)
-        return wiring_problems(self.services)
+            return (*wiring_problems(self.services, unloaded), *error.problems)
+        return wiring_problems(self.services, unloaded)
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
