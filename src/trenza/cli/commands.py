@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from trenza.cli import operations, photos
+from trenza.cli import gateway_configs, operations, photos
 from trenza.cli.errors import OneLineErrors, UsageFailure
 from trenza.cli.options import AsJson, DataDir, DeploymentName
 
@@ -31,6 +31,7 @@ app.add_typer(photos.app, name="photos")
 app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
+app.add_typer(gateway_configs.app, name="gateway-config")
 
 
 @app.command()
