@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -67,6 +68,14 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "class StockRoom(Stock):\n"
         "    def __init__(self, resources): ...\n"
         "stock = Service(contract=Stock, implementation=StockRoom)\n"
+        "class Prices(Contract, service='prices'): ...\n"
+        "class Taxes(Contract, service='taxes'): ...\n"
+        "class PriceList(Prices):\n"
+        "    def __init__(self, resources): ...\n"
+        "class TaxDesk(Taxes):\n"
+        "    def __init__(self, resources): ...\n"
+        "prices = Service(contract=Prices, implementation=PriceList, uses=(Taxes,))\n"
+        "taxes = Service(contract=Taxes, implementation=TaxDesk, uses=(Prices,))\n"
     )
     info = tmp_path / "acme-1.0.dist-info"
     info.mkdir()
@@ -75,6 +84,7 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     (info / "entry_points.txt").write_text(
         f"[trenza.services]\norders = {module}:orders\nstock = {module}:stock\nmaps = {module}:maps\n"
+        f"prices = {module}:prices\ntaxes = {module}:taxes\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
@@ -183,6 +193,28 @@ def test_every_missing_piece_is_named_at_once(
     assert "geheim" not in refused.stderr
 
 
+@pytest.mark.usefixtures("acme")
+def test_services_that_use_each_other_are_named_with_the_rest(trenza: Trenza, written: Callable[[str], Path]) -> None:
+    refused = trenza("plan", "--deployment", written('[processes.all]\nservices = ["prices", "taxes", "orders"]\n'))
+    assert refused.exit_code == 1
+    assert [line.split("(")[0] for line in refused.stderr.splitlines()[1:]] == [
+        "  - orders uses Stock, which no process hosts: add 'stock' to the services of the deployment",
+        "  - services use each other in a circle ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ('[processes.all]\nservices = ["photos", "images"]\nreplicas = 2\n', ["no process has a url"]),
+        (_REPLICAS.replace("127.0.0.1:8000", "localhost:8000"), []),
+    ],
+)
+def test_only_what_may_surprise_is_remarked(trenza: Trenza, written: Callable[[str], Path], text: str, notes: list[str]) -> None:
+    remarks = json.loads(trenza("plan", "--deployment", written(text), "--json").stdout)["notes"]
+    assert [remark.split(",")[0] for remark in remarks] == notes
+
+
 def test_a_setting_that_cannot_be_read_is_named_with_the_rest(
     trenza: Trenza, written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +286,18 @@ def test_nothing_in_the_picture_runs_out_of_it_or_into_its_neighbour(trenza: Tre
     cards = [(float(e.get("y", 0)), float(e.get("height", 0))) for e in rectangles if e.get("class") == "card"]
     assert len(cards) == 3
     assert all(top + tall < below for (top, tall), (below, _) in pairwise(cards))
+
+
+def test_requests_pass_beside_a_process_that_only_works(trenza: Trenza, written: Callable[[str], Path]) -> None:
+    file = written(
+        '[processes.work]\nservices = ["photos", "images"]\n'
+        '[processes.api]\nservices = ["photos", "images"]\nurl = "http://127.0.0.1:1"\nworkers = false\n'
+    )
+    root = ET.fromstring(trenza("plan", "--deployment", file, "--picture", "-").stdout)  # noqa: S314 - ours
+    boxes = [element for element in root.iter(f"{_SVG}rect") if element.get("class") == "box"]
+    edge = min(float(box.get("x", 0)) for box in boxes)
+    line = next(path.get("d", "") for path in root.iter(f"{_SVG}path") if path.get("class") == "request wire")
+    assert float(re.findall(r"Q([\d.]+) ", line)[0]) < edge
 
 
 def test_the_picture_tells_no_secret(trenza: Trenza, monkeypatch: pytest.MonkeyPatch) -> None:

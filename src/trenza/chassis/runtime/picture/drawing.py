@@ -9,7 +9,7 @@ from trenza.chassis.runtime.picture.boxes import Box, boxes_of
 from trenza.chassis.runtime.picture.elements import Canvas
 from trenza.chassis.runtime.picture.lanes import LANE, lanes_for
 from trenza.chassis.runtime.picture.parts import draw_box, draw_clients, draw_legend, draw_shared
-from trenza.chassis.runtime.picture.wires import CLIENTS, Tap, Wire, wires_of
+from trenza.chassis.runtime.picture.wires import CLIENTS, Tap, Wire, in_drawing_order, wires_of
 from trenza.chassis.runtime.picture.words import counted, shared_stores
 from trenza.chassis.runtime.plan import Plan
 
@@ -41,7 +41,7 @@ def draw_plan(plan: Plan) -> str:
     wires = wires_of(plan)
     doors = [number for number, wire in enumerate(wires) if wire.kind == "request"]
     # Clients whose one way in is the box right below them are drawn straight above it.
-    straight = len(wires[0].receivers) == 1
+    straight = wires[0].receivers == (Tap(in_drawing_order(plan)[0]),)
     at_left = [number for number in doors if number or not straight]
     left = _MARGIN + (_NEAR + LANE * len(at_left) if at_left else 0)
     clients_top = _TITLE_BOTTOM
