@@ -72,6 +72,9 @@ docs: $(STAMP) ## Print the generated pages of docs/ anew
 	$(BIN)/trenza settings --markdown > docs/settings.md
 	$(BIN)/trenza asyncapi > docs/asyncapi.json
 	$(BIN)/trenza contracts > docs/contracts.json
+	$(BIN)/trenza plan --deployment split --picture docs/deployment/split.svg
+	$(BIN)/trenza gateway-config kong --deployment docs/deployment/containers.toml > docs/deployment/kong.json
+	$(BIN)/trenza gateway-config aws --deployment docs/deployment/aws.toml > docs/deployment/aws-api-gateway.json
 
 release-contracts: $(STAMP) ## Promise messages and operations as they are: what later breaks them fails
 	$(BIN)/trenza asyncapi > docs/asyncapi.released.json

@@ -147,7 +147,7 @@ def test_a_deployment_that_does_not_exist_is_refused(trenza: Trenza, tmp_path: P
     result = trenza("up", "--data-dir", tmp_path / "data", "--deployment", "nowhere")
     assert result.exit_code == 1
     assert result.stderr == (
-        "trenza: deployment 'nowhere': ships with no such name; known: monolith, or give the path of a .toml\n"
+        "trenza: deployment 'nowhere': ships with no such name; known: monolith, split, or give the path of a .toml\n"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trenza.cli import keys, operations, photos
+from trenza.cli import gateway_configs, keys, operations, photos
 from trenza.cli.errors import OneLineErrors, UsageFailure
 from trenza.cli.options import AsJson, DataDir, DeploymentName
 
@@ -35,6 +35,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
+app.add_typer(gateway_configs.app, name="gateway-config")
 
 
 @app.command()
@@ -89,11 +90,19 @@ def serve(
 
 
 @app.command()
-def plan(deployment: DeploymentName = "monolith", data_dir: DataDir = None, *, as_json: AsJson = False) -> None:
+def plan(
+    deployment: DeploymentName = "monolith",
+    data_dir: DataDir = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw it as an SVG instead; - for standard output.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Show who hosts what, which calls are local and which remote, and everything that is missing at once."""
     from trenza.cli.planning import show_plan
 
-    show_plan(deployment=deployment, data_dir=data_dir, as_json=as_json)
+    show_plan(deployment=deployment, data_dir=data_dir, as_json=as_json, picture=picture)
 
 
 @app.command()

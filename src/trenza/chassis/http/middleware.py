@@ -22,7 +22,17 @@ from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import get_logger
 from trenza.chassis.telemetry.metrics import observe_request
 
-__all__ = ["CORRELATION_HEADER", "DEFAULT_BODY_BYTES", "DEFAULT_REQUEST_SECONDS", "Edge", "answering_cors", "install_middleware"]
+__all__ = [
+    "CORRELATION_HEADER",
+    "CORS_METHODS",
+    "CORS_REQUEST_HEADERS",
+    "CORS_RESPONSE_HEADERS",
+    "DEFAULT_BODY_BYTES",
+    "DEFAULT_REQUEST_SECONDS",
+    "Edge",
+    "answering_cors",
+    "install_middleware",
+]
 
 CORRELATION_HEADER = "X-Correlation-ID"
 DEFAULT_BODY_BYTES = 10 * 1024 * 1024
@@ -34,7 +44,7 @@ _CLIENT_GONE = 499
 """What the access log shows, as nginx does, where the client left before its answer."""
 _WORTH_READING = 256 * 1024
 """Bytes. What is left of an unread body beyond this costs more than a new connection."""
-_EXPOSED = (
+CORS_RESPONSE_HEADERS = (
     CORRELATION_HEADER,
     "Content-Disposition",
     "Content-Range",
@@ -45,7 +55,7 @@ _EXPOSED = (
     "Preference-Applied",
     "Retry-After",
 )
-_ACCEPTED = (
+CORS_REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -57,6 +67,8 @@ _ACCEPTED = (
     "Range",
     CORRELATION_HEADER,
 )
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+"""What pages of other origins may use and see (`PlatformSettings.cors_origins` says which origins)."""
 _QUIET = ("/health", "/metrics")
 
 _log = get_logger("trenza.access")
@@ -204,9 +216,9 @@ def answering_cors(app: ASGIApp, settings: PlatformSettings) -> ASGIApp:
 def _cors(settings: PlatformSettings) -> dict[str, Any]:
     return {
         "allow_origins": settings.cors_origins,
-        "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-        "allow_headers": _ACCEPTED,
-        "expose_headers": _EXPOSED,
+        "allow_methods": CORS_METHODS,
+        "allow_headers": CORS_REQUEST_HEADERS,
+        "expose_headers": CORS_RESPONSE_HEADERS,
     }
 
 

@@ -10,7 +10,7 @@ from traceback import extract_tb, walk_tb
 from trenza.chassis.runtime.deployment import DeploymentError
 from trenza.chassis.service import Service
 
-__all__ = ["ENTRY_POINTS", "load_services"]
+__all__ = ["ENTRY_POINTS", "find_services", "load_services"]
 
 ENTRY_POINTS = "trenza.services"
 """The entry point group in which every distribution, ours or another's, registers its services."""
@@ -22,6 +22,14 @@ def load_services(names: tuple[str, ...]) -> tuple[Service, ...]:
     Raises `DeploymentError` that lists every unknown service, every name that two distributions use, and every missing package
     over all of them at once, and the one command that installs what is missing.
     """
+    services, problems = find_services(names)
+    if problems:
+        raise DeploymentError("the deployment's services cannot be loaded", problems)
+    return services
+
+
+def find_services(names: tuple[str, ...]) -> tuple[tuple[Service, ...], tuple[str, ...]]:
+    """The services that can be loaded, in the order given, and what stands in the way of the others (see `load_services`)."""
     registered: defaultdict[str, list[EntryPoint]] = defaultdict(list)
     for each in entry_points(group=ENTRY_POINTS):
         registered[each.name].append(each)
@@ -48,9 +56,7 @@ def load_services(names: tuple[str, ...]) -> tuple[Service, ...]:
     if extras:
         commands = [f"pip install '{dist}[{','.join(sorted(wanted))}]'" for dist, wanted in sorted(extras.items())]
         problems.append(f"install what is missing: {' && '.join(commands)}")
-    if problems:
-        raise DeploymentError("the deployment's services cannot be loaded", tuple(problems))
-    return tuple(services)
+    return tuple(services), tuple(problems)
 
 
 def _lacking(entry: EntryPoint, extra: str, problems: list[str], extras: dict[str, set[str]]) -> bool:

@@ -8,13 +8,14 @@ from functools import cached_property
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from trenza.chassis.contract import Event
 from trenza.chassis.runtime.databases import database_urls
 from trenza.chassis.runtime.deployment import Deployment
-from trenza.chassis.runtime.wiring import in_dependency_order, wiring_problems
+from trenza.chassis.runtime.wiring import WiringError, in_dependency_order, wiring_problems
 from trenza.chassis.service import Service
 from trenza.chassis.settings import InvalidSettings, PlatformSettings
 
-__all__ = ["Call", "Plan"]
+__all__ = ["Call", "EventFlow", "Plan"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Call:
     callee: str
     local: bool
     urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EventFlow:
+    """That one service announces events and another takes them; ``types`` are the message types, sorted."""
+
+    publisher: str
+    consumer: str
+    types: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,13 +64,31 @@ class Plan:
         )
 
     @cached_property
+    def events(self) -> tuple[EventFlow, ...]:
+        """Which services take which services' events, in the order of the services; who announces a type stands in its name."""
+        flows: dict[tuple[str, str], set[str]] = {}
+        for service in self.services:
+            for handler in service.handlers:
+                if issubclass(handler.message, Event):
+                    kind = handler.message.message_type
+                    flows.setdefault((kind.partition(".")[0], service.name), set()).add(kind)
+        return tuple(EventFlow(publisher, consumer, tuple(sorted(types))) for (publisher, consumer), types in flows.items())
+
+    @cached_property
     def problems(self) -> tuple[str, ...]:
         """What keeps the deployment from working, each with its remedy."""
+        # A service that could not be loaded has been complained of; who uses it has no second fault.
+        unloaded = set(self.deployment.services) - {service.name for service in self.services}
+        problems = wiring_problems(self.services, unloaded)
+        try:
+            in_dependency_order(self.services)
+        except WiringError as error:
+            problems += error.problems
         try:
             database_urls(self.services, self.settings)
         except InvalidSettings as error:
-            return (*wiring_problems(self.services), *error.problems)
-        return wiring_problems(self.services)
+            problems += error.problems
+        return problems
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
@@ -70,7 +98,7 @@ class Plan:
     def _apart(self) -> Iterator[str]:
         """What lies in the data folder of one machine, where the processes stand on several."""
         hosts = {urlsplit(url).hostname or "" for process in self.deployment.processes.values() for url in process.urls}
-        if len(hosts) < 2 and all(_is_loopback(host) for host in hosts):  # noqa: PLR2004 - one is no difference
+        if all(_is_loopback(host) for host in hosts):
             return
         urls = database_urls(self.services, self.settings)
         embedded = sorted(name for name, url in urls.items() if url.get_backend_name() == "sqlite")
@@ -84,6 +112,8 @@ class Plan:
 
     def _doors(self) -> Iterator[str]:
         processes = self.deployment.processes
+        if not self.deployment.alone and not any(process.url for process in processes.values()):
+            yield "no process has a url, so that clients reach none of them: give one a url"
         if len(processes) > 1 and not any(process.gateway for process in processes.values()):
             yield "no process is the gateway, so that clients need the address of each: write gateway = true for one"
 
