@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from trenza.chassis.messages.handlers import Handlers
+from trenza.chassis.messages.subscriptions import note_subscriptions
 from trenza.chassis.runtime.assembly import open_databases
 from trenza.chassis.runtime.databases import migrate, pending_migrations
 from trenza.chassis.runtime.deployment import read_deployment
@@ -29,6 +31,9 @@ def migrate_all(*, data_dir: Path | None, deployment: str, quiet: bool = False) 
             await asyncio.gather(*(database.ping() for database in databases.values()))
             behind = await pending_migrations(databases, services)
             await migrate(databases, services)
+            for service in services:
+                if service.name in databases:  # so that what is published before its first start waits for it
+                    await note_subscriptions(databases[service.name], Handlers(service.handlers).subscriptions)
         finally:
             for database in databases.values():
                 await database.close()

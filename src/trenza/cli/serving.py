@@ -24,6 +24,7 @@ from trenza.chassis.runtime.supervision import READY, end_with_supervisor
 from trenza.chassis.settings import PlatformSettings
 from trenza.chassis.telemetry.logs import configure_logging
 from trenza.cli import STARTED
+from trenza.cli.errors import UsageFailure
 from trenza.cli.options import read_settings
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def serve_process(
     It listens where its address says, or on ``host`` and ``port`` where a container has its own idea of them.
     """
     process = deployment.process(name)
+    if replica >= process.replicas:
+        raise UsageFailure(
+            f"process {name!r} has {process.replicas} replicas, the last of which is {process.replicas - 1}; --replica is {replica}"
+        )
     settings = read_settings(data_dir)
     own_host, own_port = process.address(replica)
     host, port = host or own_host, own_port if port is None else port

@@ -71,6 +71,10 @@ class Routes:
         self._folded = {asked.lower(): found for asked, found in self._table.items()}
         self._deepest = max((asked.count(b"/") for asked in self._table), default=0)
 
+    def spellings_of(self, prefix: str) -> tuple[str, ...]:
+        """Every spelling of a path in which an owned prefix is reached, its own first."""
+        return tuple(found.asked for found in self._table.values() if found.prefix == prefix)
+
     def find(self, raw_path: bytes) -> Found | None:
         """The owner of a path as it stands in the request line (percent-encoded, no query), or None where nobody owns it.
 
@@ -106,11 +110,11 @@ _INTERNAL_BYTES: Final = INTERNAL.encode()
 def spellings(prefix: str) -> tuple[str, ...]:
     """An owned prefix and its other spellings: of ``/api/photos`` also ``/api/v1/photos`` and ``/photos``.
 
-    The root, ``/api`` itself and prefixes of another version (``/api/v2/photos``) have but one.
+    The root, ``/api`` itself, prefixes of another version (``/api/v2/photos``) and what the platform serves have but one.
     """
     match = _API.fullmatch(prefix)
     end = match["end"] if match else _UNVERSIONED
-    if end == _UNVERSIONED:
+    if end == _UNVERSIONED or any(_overlap(prefix, taken) for taken in _PLATFORM):
         return (prefix,)
     return tuple(dict.fromkeys((prefix, f"{_VERSIONED}{end}", f"{_UNVERSIONED}{end}", end)))
 

@@ -36,6 +36,11 @@ class WrongLength(Refusal):
     title = "Not as long as promised"
 
 
+def object_paths(service: str) -> tuple[str, ...]:
+    """Where signed links to a service's objects lead: their keys begin with its name, or with ``uploads/`` before it."""
+    return f"{BLOB_PATH}{service}", f"{BLOB_PATH}uploads/{service}"
+
+
 def blob_router(blobs: Blobs, *, max_put_bytes: int = DEFAULT_PUT_BYTES) -> APIRouter:
     """``GET``, ``HEAD`` and ``PUT /blobs/{key}?expires=…&signature=…``; no routes where the store serves its own URLs.
 

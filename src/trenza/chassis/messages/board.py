@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "TaskPage", "TaskState", "TaskStateName"]
 
-_POLL_SECONDS = 2.0
-"""How often `Board.wait` looks by itself, for a task that another process handles."""
+_FIRST_LOOK_SECONDS = 0.25
+_LONGEST_LOOK_SECONDS = 2.0
+"""`Board.wait` looks by itself as well, for a task that another process handles: soon, then less and less often."""
 _LARGEST_PAGE = 200
 
 TaskStateName = Literal["waiting", "running", "completed", "failed", "cancelled"]
@@ -114,7 +115,7 @@ class Board:
         event = asyncio.Event()
         self._watchers[task_id].add(event)  # before looking: its end must not fall in between
         try:
-            deadline = asyncio.get_running_loop().time() + timeout
+            deadline, look = asyncio.get_running_loop().time() + timeout, _FIRST_LOOK_SECONDS
             while True:
                 event.clear()
                 state = await self.find(task_id)
@@ -122,10 +123,10 @@ class Board:
                 if state is None or state.ended or remaining <= 0:
                     return state
                 try:
-                    async with asyncio.timeout(min(remaining, _POLL_SECONDS)):
+                    async with asyncio.timeout(min(remaining, look)):
                         await event.wait()
                 except TimeoutError:
-                    continue
+                    look = min(2 * look, _LONGEST_LOOK_SECONDS)
         finally:
             self._watchers[task_id].discard(event)
             if not self._watchers[task_id]:

@@ -211,6 +211,7 @@ class Assembly:
                     await stack.enter_async_context(self.mounts[service.name].running())
             stack.push_async_callback(self.transport.close)
             stack.push_async_callback(self.broker.close)
+            await self._take_over()
             if self.placement.workers:
                 stack.push_async_callback(self._drain_messages)
                 await self._start_messages(stack)
@@ -225,10 +226,14 @@ class Assembly:
         await self._subscribe(stack)
         for service, implementation in self._built:
             if service.name in self.messages:
-                if service.name in self._alone and self.databases[service.name].is_sqlite:
-                    await self.messages[service.name].take_over()
-                    await free_interrupted_keys(self.databases[service.name], self.clock.now())
                 await self.messages[service.name].start(implementation)
+
+    async def _take_over(self) -> None:
+        """Let what a killed predecessor had begun go on at once, where nobody else can have begun anything."""
+        for name, database in self.databases.items():
+            if name in self._alone and database.is_sqlite:
+                await self.messages[name].take_over()
+                await free_interrupted_keys(database, self.clock.now())
 
     async def _subscribe(self, stack: AsyncExitStack) -> None:
         """Let all services receive before the first begins to publish; a broker that does not answer is not waited for."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from trenza.chassis.auth.tokens import TokenVerifier
 from trenza.chassis.gateway import Gateway, GatewayDeclarations, GatewayRoute, GatewaySettings
+from trenza.chassis.http.blobs import object_paths
 from trenza.chassis.peers import client_tls
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.runtime.health import calls_of, health_of, messages_of
@@ -29,7 +30,7 @@ def gateway_before(app: FastAPI, assembly: Assembly, services: tuple[Service, ..
     routes = [
         GatewayRoute(
             service.name,
-            service.contract.paths,
+            (*service.contract.paths, *_objects_of(service, assembly)),
             () if service.name in hosted else tuple(placement.elsewhere.get(service.name, ())),
             checks_tokens=service.mounted is None,
         )
@@ -55,3 +56,11 @@ def gateway_before(app: FastAPI, assembly: Assembly, services: tuple[Service, ..
         tls=client_tls(settings),
     )
     return gateway
+
+
+def _objects_of(service: Service, assembly: Assembly) -> tuple[str, ...]:
+    """Where the signed links of its objects lead in a folder; a bucket serves its own.
+
+    The service itself answers them, as it knows when a link is to take no more.
+    """
+    return object_paths(service.name) if service.has_database and assembly.settings.blobs_url is None else ()

@@ -88,7 +88,17 @@ class Plan:
             database_urls(self.services, self.settings)
         except InvalidSettings as error:
             problems += error.problems
-        return problems
+        return (*problems, *self._closed_doors())
+
+    def _closed_doors(self) -> Iterator[str]:
+        """Calls that would go through a gateway, behind which there is no internal route."""
+        for call in self.calls:
+            for name, process in self.deployment.processes.items():
+                if process.gateway and process.url is not None and process.url in call.urls:
+                    yield (
+                        f"{call.caller} in process {call.process} calls {call.callee}, which {name} hosts beside the gateway; "
+                        f"host {call.callee} in a process of its own, or in {call.process} as well"
+                    )
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 30.0
 """Who has run for so long is restarted after the first pause again."""
 LAST_LINES_SECONDS = 1.0
+RENEWAL_SECONDS = 120.0
+"""How long a renewal waits for one member, drain and start, before it leaves the others alone."""
 _CHUNK = 64 * 1024
 
 _EXIT_FAILED = 1
@@ -90,7 +92,9 @@ class Supervisor:
             for member in self._members:
                 if member.tier == tier:
                     member.signal(signal.SIGTERM)
-            await asyncio.gather(*(keeper for keeper, member in zip(keepers, self._members, strict=True) if member.tier == tier))
+            await asyncio.wait([keeper for keeper, member in zip(keepers, self._members, strict=True) if member.tier == tier])
+        for keeper in keepers:
+            keeper.result()  # a defect in one must not keep the others from ending, nor be passed over
         return _EXIT_FAILED if self._failed else 0
 
     async def _greet(self) -> None:
@@ -111,11 +115,19 @@ class Supervisor:
     async def _renew_all(self) -> None:
         """Restart one member after the other, those first whom others call."""
         for member in sorted(self._members, key=lambda member: -member.tier):
+            if not member.ready.is_set():
+                self._say(member.label, "is not running; it is new when it is back")
+                continue
             self._say(member.label, "renewing")
             member.renewing = True
             member.ready.clear()
             member.signal(signal.SIGTERM)
-            await member.ready.wait()
+            try:
+                async with asyncio.timeout(RENEWAL_SECONDS):
+                    await member.ready.wait()
+            except TimeoutError:
+                self._say(member.label, f"did not come back within {RENEWAL_SECONDS:g} s; the others stay as they are")
+                return
         self._say("", "all renewed")
 
     async def _keep(self, member: Member) -> None:
@@ -124,14 +136,18 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             started = loop.time()
-            code = await self._run(member)
+            try:
+                code = await self._run(member)
+            except OSError as error:
+                self._say(member.label, f"could not be started ({error.strerror}: {member.command[0]}); stopping the others")
+                self._fail()
+                return
             renewing, member.renewing = member.renewing, False
             if self._stopping.is_set() or renewing:
                 continue
             if not member.was_ready and code >= 0:
                 self._say(member.label, f"could not start (exit code {code}); stopping the others")
-                self._failed = True
-                self._stopping.set()
+                self._fail()
                 return
             if loop.time() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
@@ -141,6 +157,10 @@ class Supervisor:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _fail(self) -> None:
+        self._failed = True
+        self._stopping.set()
 
     async def _run(self, member: Member) -> int:
         """Run a member once; returns its exit code. Its standard input is open as long as this process lives."""

@@ -17,7 +17,7 @@ from trenza.chassis.http.middleware import (
     CORS_RESPONSE_HEADERS,
     DEFAULT_REQUEST_SECONDS,
 )
-from trenza.chassis.peers.sessions import CONNECT_SECONDS
+from trenza.chassis.peers import CONNECT_SECONDS
 from trenza.chassis.runtime.deployment import DeploymentError
 from trenza.chassis.runtime.gateway_configs.public_routes import PublicRoute, public_routes
 from trenza.chassis.runtime.plan import Plan
