@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+from trenza.chassis.made_once import make_once
 
 __all__ = ["ALGORITHM", "KeyRing", "SigningKey", "UnusableKey", "VerifyingKey"]
 
@@ -95,7 +96,8 @@ class SigningKey:
         `UnusableKey`, also when others than the owner may access the file.
         """
         if not path.exists():
-            _create_once(path, Ed25519PrivateKey.generate())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make_once(path, _to_pem(Ed25519PrivateKey.generate()))
         mode = path.stat().st_mode
         if os.name == "posix" and mode & _OTHERS_ACCESS:
             raise UnusableKey(f"{path}: others may access this private key; run: chmod 600 {path}")
@@ -140,32 +142,8 @@ class KeyRing:
         return {"keys": [key.jwk() for key in self._keys.values()]}
 
 
-def _create_once(path: Path, key: Ed25519PrivateKey) -> None:
-    """Write the key beside its place and link it there: the link fails where another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return
-        _sync_folder(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable: tokens signed before a power cut must verify after it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _to_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _raw(public_key: Ed25519PublicKey) -> bytes:
