@@ -123,7 +123,7 @@ class Walk:
     async def objects(self) -> set[str]:
         """The keys of all objects of the service."""
         service: PhotosService = self.app.state.implementations[PhotosService]
-        return {stat.key async for stat in service.blobs.list()}
+        return {stat.key async for stat in service.blobs.list("photos")}
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ app.add_typer(photos.app, name="photos")
 app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
+app.add_typer(operations.objects, name="objects")
 
 
 @app.command()
