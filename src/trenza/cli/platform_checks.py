@@ -93,7 +93,7 @@ async def _databases(services: tuple[Service, ...], settings: PlatformSettings) 
 async def _database(service: Service, url: URL) -> Finding:
     what = f"database {service.name}"
     shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(Path(url.database or "").exists):
+    if not await asyncio.to_thread(_is_made, url):
         return good(what, f"{shown} (made on first use)")
     database = open_database(service.name, url)
     try:
@@ -108,6 +108,11 @@ async def _database(service: Service, url: URL) -> Finding:
     return good(what, f"{shown}: up to date")
 
 
+def _is_made(url: URL) -> bool:
+    """Whether there can be a database; to open one of SQLite would make it."""
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
+
+
 async def _blobs(services: tuple[Service, ...], settings: PlatformSettings) -> Finding:
     where = object_store_place(settings)
     if settings.blobs_url is None and not settings.data_dir.exists():
@@ -118,7 +123,9 @@ async def _blobs(services: tuple[Service, ...], settings: PlatformSettings) -> F
         blobs = open_blobs(settings)
         await blobs.ping()
         with suppress(InvalidSettings):  # said above
-            databases |= {name: open_database(name, url) for name, url in database_urls(services, settings).items()}
+            urls = database_urls(services, settings)
+            made = [name for name in urls if await asyncio.to_thread(_is_made, urls[name])]
+            databases |= {name: open_database(name, urls[name]) for name in made}
         await refuse_foreign(databases, blobs, settings)
     except InvalidSettings as error:
         return fail("objects", "; ".join(error.problems), "")  # they name their remedies

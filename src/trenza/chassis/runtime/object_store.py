@@ -107,7 +107,7 @@ async def refuse_foreign(databases: Mapping[str, Database], blobs: Blobs, settin
     present = await blobs.identity()
     foreign = []
     for name, database in sorted(databases.items()):
-        with suppress(DatabaseUnavailable, DBAPIError):  # not there yet, or not migrated
+        with suppress(DatabaseUnavailable, DBAPIError):  # away, or not migrated
             if await _note_in(database) not in (None, present):
                 foreign.append(name)
     if foreign:
