@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 
 import httpx
 import psutil
 from bench.tables import Figures
+from bench.waiting import until_answering
+
+from trenza.chassis.testing.server_process import free_port
 
 REPEATS = 7
 IDLE_SECONDS = 5.0
@@ -36,39 +36,20 @@ def _seconds(statement: str) -> float:
     return median(times[1:])
 
 
-def _free_port() -> int:
-    """A port that nobody listens on just now."""
-    while True:
-        port = random.randint(20_000, 30_000)  # noqa: S311 - any will do
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-
-
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Ask until the server accepts work."""
-    end = time.monotonic() + STARTUP_LIMIT
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            sys.exit(f"`trenza up` ended with {process.returncode} before it was ready")
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=1).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass  # it does not listen yet
-        time.sleep(0.02)
-    sys.exit(f"`trenza up` was not ready after {STARTUP_LIMIT:g} s")
-
-
 def _server() -> tuple[float, float, float, int]:
     """Seconds until ready; then, idle: megabytes of the server process, of all its processes, and how many those are."""
     with tempfile.TemporaryDirectory(prefix="trenza-bench-") as folder:
-        port = _free_port()
+        port = free_port()
         command = [str(TRENZA), "up", "--port", str(port), "--data-dir", folder]
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own program
             try:
-                _wait_until_ready(port, process)
+                until_answering(
+                    process,
+                    lambda: httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=1).is_success,
+                    name="`trenza up`",
+                    within=STARTUP_LIMIT,
+                )
                 ready = time.perf_counter() - start
                 time.sleep(IDLE_SECONDS)
                 server = psutil.Process(process.pid)

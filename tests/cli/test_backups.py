@@ -53,6 +53,8 @@ async def test_what_is_backed_up_while_it_runs_is_all_there_again(
     elsewhere = tmp_path / "elsewhere"
     restored = await asyncio.to_thread(trenza, "restore", file, "--data-dir", elsewhere)
     assert restored.exit_code == 0, restored.stderr
+    markers = [folder / "blobs" / "trenza-store.txt" for folder in (server.data_dir, elsewhere)]
+    assert len({await asyncio.to_thread(marker.read_bytes) for marker in markers}) == 1  # else it would not start
     await server.stop()
 
     async with (

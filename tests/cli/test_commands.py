@@ -208,6 +208,9 @@ def test_the_doctor_finds_a_sound_machine_sound_and_makes_nothing(trenza: Trenza
         assert any(line.split(maxsplit=1)[1].startswith(what) for line in result.stdout.splitlines()), what
     assert "fail" not in {line.split()[0] for line in result.stdout.splitlines()}
     assert not (tmp_path / "data").exists()
+    (tmp_path / "data").mkdir()
+    assert trenza("doctor", "--data-dir", tmp_path / "data", "--port", str(free_port())).exit_code == 0
+    assert not (tmp_path / "data" / "db").exists()
 
 
 def test_the_doctor_names_the_remedy_of_what_is_wrong(trenza: Trenza, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ class Installation:
         async with self.serving() as server:
             await self._swept()
             assert await server.stop() == 0
-        stored = {path.relative_to(self.seen / "blobs").as_posix() for path in files(self.seen / "blobs")}
+        stored = {path.relative_to(self.seen / "blobs").as_posix() for path in files(self.seen / "blobs" / "photos")}
         assert stored == {key for photo in photos for key in keys_of(photo)}
         assert files(self.seen / "spool") == []
 

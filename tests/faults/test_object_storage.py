@@ -81,6 +81,6 @@ async def test_s3_that_comes_and_goes(
         region=storage["AWS_REGION"],
         client_options={"allow_http": True},
     )
-    stored = {found["path"] for batch in obstore.list(store) for found in batch}
+    stored = {found["path"] for batch in obstore.list(store, "photos") for found in batch}
     assert {key.split("/")[2] for key in stored} >= {photo["id"] for photo in photos}
     assert len([key for key in stored if key.split("/")[2] in {photo["id"] for photo in photos}]) == 5 * len(photos)

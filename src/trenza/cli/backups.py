@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Final, cast
 
+from trenza.chassis.blobs.identity import MARKER
 from trenza.chassis.runtime.databases import database_urls
 from trenza.chassis.runtime.deployment import read_deployment
 from trenza.chassis.runtime.loading import load_services
@@ -89,6 +90,7 @@ def back_up(target: Path, *, data_dir: Path | None, deployment: str) -> tuple[in
                     copy = _copied(database, snapshot, Path(scratch) / database.name)
                     _add_file(archive, sums, f"db/{database.name}", copy)
         objects = _add_tree(archive, sums, folder, "blobs")
+        objects -= f"blobs/{MARKER}" in sums  # it is carried along, and is nobody's object
         _add_tree(archive, sums, folder, "keys")
         lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
         _add(archive, {}, _SUMS, io.BytesIO(lines.encode()), time.time())

@@ -36,6 +36,7 @@ app.add_typer(operations.messages, name="messages")
 app.add_typer(operations.tasks, name="tasks")
 app.add_typer(operations.dead_letters, name="dead-letters")
 app.add_typer(gateway_configs.app, name="gateway-config")
+app.add_typer(operations.objects, name="objects")
 
 
 @app.command()

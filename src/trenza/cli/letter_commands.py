@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
@@ -12,6 +11,7 @@ import orjson
 import typer
 
 from trenza.chassis.messages import DeadLetter, DeadLetters, Messages
+from trenza.cli.confirming import confirm
 from trenza.cli.errors import Failure, UsageFailure
 from trenza.cli.message_stores import Scope
 from trenza.cli.tables import print_json, print_record, print_table
@@ -93,7 +93,7 @@ def settle(
     if bool(message_ids) == everything:
         raise UsageFailure(f"name the dead letters to {what} by their ids, or say --all")
     if everything and not confirmed:
-        _confirm(f"{what.capitalize()} every dead letter of {scope.service or 'all services'}?")
+        confirm(f"{what.capitalize()} every dead letter of {scope.service or 'all services'}?", what="--all")
 
     async def work() -> int:
         settled = 0
@@ -107,14 +107,6 @@ def settle(
 
     count = asyncio.run(work())
     typer.echo(f"{count} {_SETTLED[what]}")
-
-
-def _confirm(question: str) -> None:
-    """Ask at a terminal; elsewhere nobody can answer, so --yes is needed."""
-    if not sys.stdin.isatty():
-        raise UsageFailure("--all needs --yes where nobody can be asked")
-    if not typer.confirm(question, err=True):
-        raise Failure("nothing was changed")
 
 
 async def _check_known(stores: dict[str, Messages], message_ids: Sequence[UUID]) -> None:

@@ -1,4 +1,4 @@
-"""The messages of a deployment's services, opened directly in their databases, beside a running server or without one."""
+"""The databases of a deployment's services, and the messages in them, opened beside a running server or without one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trenza.chassis.clock import SystemClock
+from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations
 from trenza.chassis.runtime.deployment import read_deployment
 from trenza.chassis.runtime.loading import load_services
+from trenza.chassis.service import Service
+from trenza.chassis.settings import PlatformSettings
 from trenza.cli.errors import Failure, UsageFailure
 from trenza.cli.options import read_settings
 
@@ -22,17 +25,30 @@ __all__ = ["Scope"]
 
 @dataclass(frozen=True)
 class Scope:
-    """Which services' messages a command is about: all of a deployment, or the one named."""
+    """Which services' databases a command is about: all of a deployment, or the one named."""
 
     data_dir: Path | None
     deployment: str
     service: str | None
 
+    def settings(self) -> PlatformSettings:
+        """The platform's settings, as they are read for these databases."""
+        return read_settings(self.data_dir)
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[dict[str, Messages]]:
-        """The messages by service name, for the block. Raises `Failure` for databases that `trenza up` has not made yet."""
-        settings = read_settings(self.data_dir)
-        services = {service.name: service for service in load_services(read_deployment(self.deployment).services)}
+        """The messages by service name, for the block. Raises as `databases`."""
+        settings, services = self.settings(), self._services()
+        async with self.databases() as databases:
+            yield {
+                name: Messages(database, name, services[name].handlers, services[name].schedules, SystemClock(), settings)
+                for name, database in databases.items()
+            }
+
+    @asynccontextmanager
+    async def databases(self) -> AsyncIterator[dict[str, Database]]:
+        """The databases by service name, for the block. Raises `Failure` for those that `trenza up` has not made yet."""
+        settings, services = self.settings(), self._services()
         urls = database_urls(tuple(services.values()), settings)
         if self.service is not None and self.service not in urls:
             raise UsageFailure(f"--service is {self.service!r}; those with messages: {', '.join(sorted(urls))}")
@@ -50,11 +66,11 @@ class Scope:
                 await databases[name].ping()
             if behind := await pending_migrations(databases, tuple(services.values())):
                 raise Failure(f"migrations are pending for {', '.join(behind)}: run `trenza migrate` first")
-            yield {
-                name: Messages(database, name, services[name].handlers, services[name].schedules, SystemClock(), settings)
-                for name, database in databases.items()
-            }
+            yield databases
         finally:
             failing.close()
             for database in databases.values():
                 await database.close()
+
+    def _services(self) -> dict[str, Service]:
+        return {service.name: service for service in load_services(read_deployment(self.deployment).services)}

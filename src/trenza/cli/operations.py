@@ -1,4 +1,4 @@
-"""``trenza messages``, ``tasks`` and ``dead-letters``: look at and steer messages, directly in the services' databases."""
+"""``trenza messages``, ``tasks``, ``dead-letters`` and ``objects``: look at and steer what the services' databases hold."""
 
 # ruff: noqa: PLC0415 - every command imports what it needs when it runs, so that `trenza --help` stays instant
 
@@ -11,13 +11,14 @@ import typer
 
 from trenza.cli.options import AsJson, DataDir, DeploymentName, ServiceName, Yes
 
-__all__ = ["dead_letters", "messages", "tasks"]
+__all__ = ["dead_letters", "messages", "objects", "tasks"]
 
 messages = typer.Typer(name="messages", help="See what waits, runs and fails, in all services.", no_args_is_help=True)
 tasks = typer.Typer(name="tasks", help="Look at and cancel background work.", no_args_is_help=True)
 dead_letters = typer.Typer(
     name="dead-letters", help="Messages that failed for good: inspect, redrive, discard.", no_args_is_help=True
 )
+objects = typer.Typer(name="objects", help="The store of the objects.", no_args_is_help=True)
 
 TaskId = Annotated[UUID, typer.Argument(metavar="ID", help="The task's id, as `list` shows it.")]
 LetterId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id, as `list` shows it.")]
@@ -149,3 +150,11 @@ def discard_letters(
     letter_commands.settle(
         letter_commands.Scope(data_dir, deployment, service), "discard", message_ids or [], everything=everything, confirmed=yes
     )
+
+
+@objects.command("adopt")
+def adopt_objects(*, yes: Yes = False, data_dir: DataDir = None, deployment: DeploymentName = "monolith") -> None:
+    """Let the databases belong to the object store of the settings, once all objects have been copied into it."""
+    from trenza.cli import object_commands
+
+    object_commands.adopt(object_commands.Scope(data_dir, deployment, None), confirmed=yes)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
 from trenza.chassis.auth.keys import UnusableKey
 from trenza.chassis.blobs import Blobs, BlobsUnavailable, open_blobs
-from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.data import Database, DatabaseUnavailable
 from trenza.chassis.runtime.assembly import read_service_settings
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations, service_prefix
+from trenza.chassis.runtime.object_store import object_store_place, refuse_foreign
 from trenza.chassis.runtime.signing import NoLocalKey, signing_key, signing_key_path
 from trenza.chassis.runtime.wiring import wiring_problems
 from trenza.chassis.service import Service
-from trenza.chassis.settings import InvalidSettings, PlatformSettings, UnsafeSettings
+from trenza.chassis.settings import CannotStart, InvalidSettings, PlatformSettings, UnsafeSettings
 from trenza.cli.findings import Finding, fail, good, warn
 
 __all__ = ["run"]
@@ -31,7 +33,7 @@ async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list
     findings += _unknown_variables(services)
     findings.append(_key(settings))
     findings += await _databases(services, settings)
-    findings.append(await _blobs(settings))
+    findings.append(await _blobs(services, settings))
     return findings
 
 
@@ -91,7 +93,7 @@ async def _databases(services: tuple[Service, ...], settings: PlatformSettings) 
 async def _database(service: Service, url: URL) -> Finding:
     what = f"database {service.name}"
     shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not await asyncio.to_thread(Path(url.database or "").exists):
+    if not await asyncio.to_thread(_is_made, url):
         return good(what, f"{shown} (made on first use)")
     database = open_database(service.name, url)
     try:
@@ -106,17 +108,34 @@ async def _database(service: Service, url: URL) -> Finding:
     return good(what, f"{shown}: up to date")
 
 
-async def _blobs(settings: PlatformSettings) -> Finding:
-    where = settings.blobs_url or str(settings.data_dir / "blobs")
+def _is_made(url: URL) -> bool:
+    """Whether there can be a database; to open one of SQLite would make it."""
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
+
+
+async def _blobs(services: tuple[Service, ...], settings: PlatformSettings) -> Finding:
+    where = object_store_place(settings)
     if settings.blobs_url is None and not settings.data_dir.exists():
         return good("objects", f"{where} (made on first use)")
     blobs: Blobs | None = None
+    databases: dict[str, Database] = {}
     try:
         blobs = open_blobs(settings)
         await blobs.ping()
+        with suppress(InvalidSettings):  # said above
+            urls = database_urls(services, settings)
+            made = [name for name in urls if await asyncio.to_thread(_is_made, urls[name])]
+            databases |= {name: open_database(name, urls[name]) for name in made}
+        await refuse_foreign(databases, blobs, settings)
+    except InvalidSettings as error:
+        return fail("objects", "; ".join(error.problems), "")  # they name their remedies
+    except CannotStart as error:
+        return fail("objects", str(error), "")  # the same
     except BlobsUnavailable as error:
         return fail("objects", f"{where}: {error}", "check the folder's permissions, or TRENZA_BLOBS_URL and AWS_*")
     finally:
         if blobs is not None:
             await blobs.close()
+        for database in databases.values():
+            await database.close()
     return good("objects", f"{where} can be reached")

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from trenza.chassis.auth.whole_files import create_once
+from trenza.chassis.made_once import make_once
 
 __all__ = ["ALGORITHM", "KeyRing", "SigningKey", "UnusableKey", "VerifyingKey"]
 
@@ -116,7 +116,8 @@ class SigningKey:
         """
         if not path.exists():
             pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            create_once(path, pem, mode=0o600)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make_once(path, pem)
         mode = path.stat().st_mode
         if os.name == "posix" and mode & _OTHERS_ACCESS:
             raise UnusableKey(f"{path}: others may access this private key; run: chmod 600 {path}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trenza.chassis.blobs.objects import MAX_CHUNK_BYTES, BlobMissing, BlobsUnavailable, InvalidBlobKey
 from trenza.chassis.blobs.spool import Spool, discard
+from trenza.chassis.made_once import make_once
 
 __all__ = ["ObjectFolder", "naming_the_cause"]
 
@@ -69,6 +70,11 @@ class ObjectFolder:
                     return self._seal(descriptor, temporary, key)
         finally:
             discard(temporary)
+
+    def write_once(self, name: str, data: bytes) -> None:
+        """Put bytes into the folder itself, unless there is an object of that name: of several at once, one does."""
+        with naming_the_cause("store the object"):
+            make_once(self.path(name), data, draft=self.spool.new_file())
 
     def take(self, key: str, path: Path) -> os.stat_result:
         """Put a file by moving it; a file of another file system is copied first."""

@@ -12,8 +12,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID, uuid4
 
 from trenza.chassis.blobs.folder import ObjectFolder, naming_the_cause, read_fully
+from trenza.chassis.blobs.identity import MARKER, as_marker, read_marker
 from trenza.chassis.blobs.keys import check_key, check_prefix
 from trenza.chassis.blobs.media_types import media_type_of
 from trenza.chassis.blobs.objects import MAX_CHUNK_BYTES, BlobMissing, Blobs, BlobStat, SignedMethod
@@ -43,6 +45,19 @@ class LocalBlobs(Blobs):
         self._folder = ObjectFolder(root, self._spool)
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="blobs")
         self.url_signer: UrlSigner = url_signer
+
+    async def identity(self) -> UUID | None:
+        """Read the marker."""
+        try:
+            return read_marker(await self._in_thread(partial(self._folder.read, MARKER, 0, None)))
+        except BlobMissing:
+            return None
+
+    async def make_identity(self) -> UUID:
+        """Link a marker into place, and read which one that is."""
+        while (found := await self.identity()) is None:
+            await self._in_thread(partial(self._folder.write_once, MARKER, as_marker(uuid4())))
+        return found
 
     async def put_file(self, key: str, path: Path, *, media_type: str) -> BlobStat:  # noqa: ARG002 - see the class: by extension
         """Rename the file into place."""
@@ -120,7 +135,8 @@ class LocalBlobs(Blobs):
 
     def local_path(self, key: str) -> Path | None:
         """The file of the key."""
-        return self._folder.path(check_key(key))
+        path = self._folder.path(check_key(key))
+        return path if self._expected is None else None
 
     @asynccontextmanager
     async def as_file(self, key: str) -> AsyncIterator[Path]:
@@ -142,7 +158,11 @@ class LocalBlobs(Blobs):
         await asyncio.to_thread(self._threads.shutdown, wait=True)
 
     async def _hop(self, operation: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
-        """Run a blocking operation in a thread. When the caller is cancelled meanwhile, ``undo`` gets the result nobody wants."""
+        await self._prove()
+        return await self._in_thread(operation, undo=undo)
+
+    async def _in_thread(self, operation: Callable[[], T], *, undo: Callable[[T], None] | None = None) -> T:
+        """Run a blocking operation. When the caller is cancelled meanwhile, ``undo`` gets the result nobody wants."""
         running = self._threads.submit(operation)
         try:
             return await asyncio.wrap_future(running)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
+from trenza.chassis.blobs.identity import UnreadableIdentity
 from trenza.chassis.contract import ContractError
 
 if TYPE_CHECKING:
@@ -82,6 +84,40 @@ class Blobs(ABC):
 
     url_signer: UrlSigner | None = None
     """What signs URLs that the platform serves itself; None where the store serves its own."""
+    _expected: UUID | None = None
+
+    @abstractmethod
+    async def identity(self) -> UUID | None:
+        """What tells this store from every other, by whatever way it is reached; None before `make_identity`.
+
+        It lies in an object, which is listed and copied as others are. Raises `UnreadableIdentity` when that holds no identity.
+        """
+
+    @abstractmethod
+    async def make_identity(self) -> UUID:
+        """`identity`, made when there is none. All that do so at once get the same.
+
+        On S3 this rests on conditional writes (``If-None-Match``); servers without them keep the one that was written last.
+        """
+
+    def expect(self, identity: UUID) -> None:
+        """Serve nothing before the store has shown this identity, for a start at which it does not answer.
+
+        Until then every operation but signing raises `BlobsUnavailable`, and `local_path` is None.
+        """
+        self._expected = identity
+
+    async def _prove(self) -> None:
+        """What an implementation does first in each operation: raise `BlobsUnavailable` unless the expected store is there."""
+        if self._expected is None:
+            return
+        with suppress(UnreadableIdentity):
+            if await self.identity() == self._expected:
+                self._expected = None
+                return
+        raise BlobsUnavailable(
+            "this is not the object store that the databases belong to", remedy="restart the server: it says what to do"
+        )
 
     @abstractmethod
     async def put_file(self, key: str, path: Path, *, media_type: str) -> BlobStat:

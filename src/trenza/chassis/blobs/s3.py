@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from trenza.chassis.blobs.folder import naming_the_cause
+from trenza.chassis.blobs.identity import MARKER, as_marker, read_marker
 from trenza.chassis.blobs.keys import MAX_KEY_BYTES, check_key, check_prefix
 from trenza.chassis.blobs.media_types import UNKNOWN_MEDIA_TYPE, media_type_of
 from trenza.chassis.blobs.objects import MAX_CHUNK_BYTES, BlobMissing, Blobs, BlobStat, BlobsUnavailable, SignedMethod
 from trenza.chassis.blobs.presigned import StaticCredentials, with_download_name, with_length
+from trenza.chassis.blobs.s3_errors import in_our_words, knows_no_conditions
 from trenza.chassis.blobs.signatures import check_download_name, check_length, check_lifetime
 from trenza.chassis.blobs.spool import Spool, discard
 from trenza.chassis.clock import Clock, SystemClock
@@ -37,6 +40,7 @@ PART_BYTES = 8 * 1024 * 1024
 """What travels in one request: larger files go up in such parts, and streams come down in them."""
 PARTS_AT_ONCE = 4
 LIST_BATCH = 1000
+_MARKER_ATTEMPTS = 5
 CLIENT: ClientConfig = {
     "connect_timeout": timedelta(seconds=5),
     # For one attempt at one request, body included: no request carries more than a part, unless `get` is asked for more.
@@ -77,11 +81,38 @@ class S3Blobs(Blobs):
         with naming_the_cause("be opened"):
             self._spool = Spool(spool)
 
+    async def identity(self) -> UUID | None:
+        """Download the marker."""
+        try:
+            with in_our_words(MARKER):
+                found = await obstore.get_async(self._store, MARKER)
+                return read_marker(bytes(await found.bytes_async()))
+        except BlobMissing:
+            return None
+
+    async def make_identity(self) -> UUID:
+        """Upload a marker on condition that there is none, and download which one that is."""
+        marker = as_marker(uuid4())
+        for _ in range(_MARKER_ATTEMPTS):
+            if (found := await self.identity()) is not None:
+                return found
+            with in_our_words(MARKER), suppress(AlreadyExistsError):  # Amazon says so even while another is only on its way
+                try:
+                    await self._put_marker(marker, "create")
+                except BaseError as error:
+                    if not knows_no_conditions(error):
+                        raise
+                    await self._put_marker(marker, "overwrite")
+        raise BlobsUnavailable(f"the object storage keeps no {MARKER}", remedy="let the credentials put and get objects")
+
+    async def _put_marker(self, marker: bytes, mode: Literal["create", "overwrite"]) -> None:
+        await obstore.put_async(self._store, MARKER, marker, attributes={"Content-Type": "text/plain"}, mode=mode)
+
     async def put_file(self, key: str, path: Path, *, media_type: str) -> BlobStat:
         """Upload the file, in parts when it is large, and remove it."""
         self._check(key)
         size = (await asyncio.to_thread(path.stat)).st_size
-        with _told(key):
+        async with self._asking(key):
             result = await obstore.put_async(
                 self._store,
                 key,
@@ -96,7 +127,7 @@ class S3Blobs(Blobs):
     async def put(self, key: str, data: bytes, *, media_type: str) -> BlobStat:
         """Upload the bytes."""
         self._check(key)
-        with _told(key):
+        async with self._asking(key):
             result = await obstore.put_async(
                 self._store,
                 key,
@@ -113,7 +144,7 @@ class S3Blobs(Blobs):
     async def get(self, key: str) -> bytes:
         """Download the object."""
         self._check(key)
-        with _told(key):
+        async with self._asking(key):
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
 
@@ -152,7 +183,7 @@ class S3Blobs(Blobs):
         options: GetOptions = {"range": (start, end)}
         if etag is not None:
             options["if_match"] = etag
-        with _told(key):
+        async with self._asking(key):
             found = await obstore.get_async(self._store, key, options=options)
             return _Part(memoryview(await found.bytes_async()), found.meta["size"], found.meta["e_tag"])
 
@@ -160,7 +191,7 @@ class S3Blobs(Blobs):
         """Ask for the headers alone."""
         self._check(key)
         try:
-            with _told(key):
+            async with self._asking(key):
                 found = await obstore.get_async(self._store, key, options={"head": True})
         except BlobMissing:
             return None
@@ -177,12 +208,12 @@ class S3Blobs(Blobs):
         for key in keys:
             self._check(key)
         if keys:
-            with _told(keys[0]):
+            async with self._asking(keys[0]):
                 await obstore.delete_async(self._store, list(keys))
 
     async def list(self, prefix: str = "") -> AsyncIterator[BlobStat]:
         """List page after page."""
-        with _told(prefix):
+        async with self._asking(prefix):
             async for page in obstore.list(self._store, check_prefix(prefix) or None, chunk_size=LIST_BATCH):
                 for found in page:
                     yield self._stat_of(found, media_type_of(found["path"]))
@@ -201,7 +232,7 @@ class S3Blobs(Blobs):
         check_lifetime(expires_in)
         check_download_name(download_name)
         check_length(length, method)
-        with _told(key):
+        with in_our_words(key):
             url = await obstore.sign_async(self._store, method, key, expires_in)
         if download_name and method == "GET" and self._credentials:
             return with_download_name(url, download_name, self._credentials)
@@ -232,11 +263,17 @@ class S3Blobs(Blobs):
 
     async def ping(self) -> None:
         """List at most one object, which fails for a wrong bucket, wrong credentials and an unreachable endpoint alike."""
-        with _told("ping"):
+        async with self._asking("ping"):
             await anext(aiter(obstore.list(self._store, chunk_size=1)), None)
 
     async def close(self) -> None:
         """Nothing to do: obstore closes its connections with the store."""
+
+    @asynccontextmanager
+    async def _asking(self, key: str) -> AsyncIterator[None]:
+        await self._prove()
+        with in_our_words(key):
+            yield
 
     def _check(self, key: str) -> None:
         check_key(key, max_bytes=self._max_key_bytes)
@@ -244,28 +281,6 @@ class S3Blobs(Blobs):
     def _stat_of(self, found: ObjectMeta, media_type: str) -> BlobStat:
         modified = found["last_modified"].astimezone(UTC)
         return BlobStat(found["path"], found["size"], found["e_tag"] or "", media_type, modified)
-
-
-@contextmanager
-def _told(key: str) -> Iterator[None]:
-    """Turn obstore's errors into ours. Their texts hold URLs and bodies, so only the kind of the cause is told."""
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        raise _refusal(error, key) from error
-
-
-def _refusal(error: Exception, key: str) -> BlobMissing | BlobsUnavailable:
-    text = str(error)  # of listings, obstore tells the status and S3's code nowhere but there
-    if "<Code>NoSuchBucket</Code>" in text:
-        return BlobsUnavailable("the bucket of TRENZA_BLOBS_URL does not exist", remedy="create it")
-    if isinstance(error, FileNotFoundError):
-        return BlobMissing(f"there is no object {key!r}", key=key)
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "status code: 403" in text:
-        return BlobsUnavailable("the object storage refuses the credentials", remedy="check AWS_* and the bucket's policy")
-    if isinstance(error, PreconditionError):
-        return BlobsUnavailable("the object was replaced while it was read", remedy="read it again")
-    return BlobsUnavailable("the object storage did not answer as it should")
 
 
 @dataclass(frozen=True, slots=True)

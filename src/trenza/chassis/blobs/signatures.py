@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 from base64 import urlsafe_b64encode
@@ -17,6 +16,7 @@ from trenza.chassis.blobs.keys import check_key
 from trenza.chassis.blobs.objects import MAX_URL_LIFETIME, SignedMethod
 from trenza.chassis.clock import Clock, SystemClock
 from trenza.chassis.contract import ContractError
+from trenza.chassis.made_once import make_once
 
 __all__ = [
     "BLOB_PATH",
@@ -144,40 +144,13 @@ def check_length(length: int | None, method: SignedMethod) -> None:
 def load_or_create_secret(path: Path) -> bytes:
     """The secret that the file holds; made, readable by its owner only, when there is none.
 
-    Processes that start together end with the same secret: each writes a file of its own, and the first to link it to the
-    name wins.
+    Processes that start together end with the same secret.
     """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        candidate = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            _write_durably(candidate, secrets.token_hex(MIN_SECRET_BYTES))
-            try:
-                os.link(candidate, path)
-            except FileExistsError:
-                pass  # another process was first: its secret is read below
-            else:
-                _sync_folder(path.parent)
-        finally:
-            candidate.unlink(missing_ok=True)
+        make_once(path, secrets.token_hex(MIN_SECRET_BYTES).encode())
     secret = path.read_bytes().strip()
     if len(secret) < MIN_SECRET_BYTES:
         message = f"{path} holds no usable secret; delete it to have a new one made (links handed out so far end)"
         raise ValueError(message)
     return secret
-
-
-def _write_durably(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

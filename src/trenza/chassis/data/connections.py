@@ -21,47 +21,12 @@ Alive = Callable[[AsyncConnection, float], Awaitable[bool]]
 """Whether a connection that has rested for so many seconds can be used."""
 
 
-class _Opening:
-    """Opens connections, and lets nothing be cut off in the middle of opening or closing one.
-
-    SQLAlchemy forgets to close a new connection when the task is cancelled while the connection is being set up. The one that
-    nobody wants any more is closed in the background.
-    """
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self._background: set[asyncio.Task[None]] = set()
-
-    async def opened(self) -> AsyncConnection:
-        """A connection from the engine."""
-        opening = asyncio.create_task(_open(self.engine))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            self.finish(_close_unwanted(opening))
-            raise
-
-    def finish(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something to its end, whatever becomes of whoever asked for it. `close` waits for it."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
-
-    async def settled(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._background, return_exceptions=True)
-
-    async def close(self) -> None:
-        """Wait for what is under way, and close what the engine holds."""
-        await self.settled()
-        await self.engine.dispose()
-
-
-class Connections(_Opening):
+class Connections:
     """Connections to one database that are kept open, so that nothing is set up for each use.
 
     SQLAlchemy's own pool would take a quarter of a millisecond of processor time for that, as much as a small statement takes.
+    Nothing is cut off in the middle of opening or closing a connection: SQLAlchemy forgets to close a new one when the task is
+    cancelled while it is being set up. The one that nobody wants any more is closed in the background.
     """
 
     def __init__(self, engine: AsyncEngine, size: int, *, kept: int | None = None, alive: Alive | None = None) -> None:
@@ -69,13 +34,14 @@ class Connections(_Opening):
 
         ``alive`` is asked before one is used again, where something may break a connection while nobody looks.
         """
-        super().__init__(engine)
+        self.engine = engine
         self._slots = asyncio.Semaphore(size)
         self._kept = size if kept is None else kept
         self._alive = alive
         self._free: list[tuple[AsyncConnection, float]] = []
         """With the moment since when each rests."""
         self._closed = False
+        self._background: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def borrowed(self, *, commits_itself: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -87,7 +53,7 @@ class Connections(_Opening):
         async with asyncio.timeout(_WAIT_SECONDS):
             await self._slots.acquire()
         try:
-            connection = await self._rested() or await self.opened()
+            connection = await self._rested() or await self._opened()
         except BaseException:
             self._slots.release()
             raise
@@ -99,15 +65,24 @@ class Connections(_Opening):
                 await connection.rollback()  # of nothing: SQLAlchemy believes in a transaction
         finally:
             if connection.in_transaction() or connection.invalidated:
-                await asyncio.shield(self.finish(self._mend(connection)))
+                await asyncio.shield(self._finish(self._mend(connection)))
             elif self._is_wanted():
                 self._keep(connection)
             else:
-                await asyncio.shield(self.finish(self._close(connection)))
+                await asyncio.shield(self._finish(self._close(connection)))
 
     def _is_wanted(self) -> bool:
         """Whether one that comes back is kept. Whoever still works when all are closed has the last one closed behind them."""
         return len(self._free) < self._kept and not self._closed
+
+    async def _opened(self) -> AsyncConnection:
+        """One from the engine."""
+        opening = asyncio.create_task(_open(self.engine))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._finish(_close_unwanted(opening))
+            raise
 
     async def _rested(self) -> AsyncConnection | None:
         """The one that was used last, if it lives; those that do not are closed."""
@@ -118,7 +93,7 @@ class Connections(_Opening):
                 alive = self._alive is None or await self._alive(connection, time.monotonic() - since)
             finally:
                 if not alive:  # or nobody waits for the answer any more
-                    self.finish(_bury(connection))
+                    self._finish(_bury(connection))
             if alive:
                 return connection
         return None
@@ -148,13 +123,25 @@ class Connections(_Opening):
         self._free.append((connection, time.monotonic()))
         self._slots.release()
 
+    def _finish(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something to its end, whatever becomes of whoever asked for it. `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _settled(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, those that are under way included."""
         self._closed = True
-        await self.settled()
+        await self._settled()
         while self._free:
             await self._free.pop()[0].close()
-        await super().close()
+        await self._settled()
+        await self.engine.dispose()
 
 
 async def _set_mode(connection: AsyncConnection, *, commits_itself: bool) -> None:

@@ -22,6 +22,7 @@ from trenza.chassis.messages.transports.base import Transport
 from trenza.chassis.runtime.broker import BrokerWatch
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, neighbour_databases, open_database
 from trenza.chassis.runtime.lock import make_data_folder
+from trenza.chassis.runtime.object_store import belong_or_refuse
 from trenza.chassis.runtime.placement import BRAIDED, Placement
 from trenza.chassis.runtime.readiness import Readiness
 from trenza.chassis.runtime.signing import key_files
@@ -192,7 +193,8 @@ class Assembly:
     async def running(self) -> AsyncIterator[None]:
         """Work for the block: migrate, start the services, then their workers, then be ready; drain and close in reverse.
 
-        Raises `PendingMigrations` and `DatabaseUnavailable` before anything has started.
+        Raises `PendingMigrations`, `DatabaseUnavailable`, `ForeignObjectStore` and `SilentObjectStore` before anything has
+        started.
         """
         async with AsyncExitStack() as stack:
             if self.settings.failpoint is not None:
@@ -204,6 +206,7 @@ class Assembly:
                 stack.push_async_callback(database.close)
             await asyncio.gather(*(database.ping() for database in self.databases.values()))
             await migrate_or_refuse(self.databases, self.services, self.settings)
+            await belong_or_refuse(self.databases, self.blobs, self.settings, now=self.clock.now())
             for service, implementation in self._built:
                 if service.lifespan is not None:
                     await stack.enter_async_context(service.lifespan(implementation))
