@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError
 
@@ -13,12 +15,13 @@ from trenza.chassis.context import current_context
 from trenza.chassis.failpoints import Failpoint, reached
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages.endings import Reason
-from trenza.chassis.messages.envelope import Envelope, MessageTooLarge, Unreadable
+from trenza.chassis.messages.envelope import SOURCE_PREFIX, Envelope, MessageTooLarge, Unreadable
 from trenza.chassis.messages.handlers import NOBODY
 from trenza.chassis.messages.loops import Pace
 from trenza.chassis.messages.metrics import RECEIVED
 from trenza.chassis.messages.statements import insert_or_ignore
 from trenza.chassis.messages.tables import DELAYED, FAILED, RUNNING, WAITING, in_state, inbox
+from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
     from trenza.chassis.data import Database
     from trenza.chassis.messages.handlers import Handlers
 
-__all__ = ["Inbox"]
+__all__ = ["UNREADABLE", "Inbox"]
 
-_UNREADABLE = UUID("5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61")
+UNREADABLE = UUID("5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61")
 """Namespace of the ids given to bodies that hold none: the same body gets the same id, so that redelivery is noticed."""
 
 _SHOWN_BYTES = 64 * 1024
@@ -53,6 +56,23 @@ def _is_refusal(error: DBAPIError) -> bool:
     return isinstance(error, DataError) or str(getattr(error.orig, "sqlstate", "") or "").startswith(_REFUSALS)
 
 
+_Content = tuple[str, str, str | None, bytes]
+
+logger = get_logger(__name__)
+
+
+class _Arrival(NamedTuple):
+    """One body: its rows, and its envelope where it is one."""
+
+    rows: list[dict[str, Any]]
+    envelope: Envelope | None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether no service of ours sent it, whose ids can be trusted to be new."""
+        return self.envelope is not None and not self.envelope.source.startswith(SOURCE_PREFIX)
+
+
 class Inbox:
     """The inbox of one service. A message is stored once for each consumer; another arrival of it changes nothing."""
 
@@ -60,58 +80,90 @@ class Inbox:
         self._database = database
         self._service = service
         self._handlers = handlers
+        self._event_types = handlers.event_types
         self._clock = clock
         self._pace = Pace()
 
     async def receive(self, bodies: Sequence[str | bytes]) -> None:
         """Store what a transport delivered. When this returns, the transport may forget the batch.
 
-        What cannot be read becomes a dead letter; what nobody handles waits for a release that does (see `maintenance`).
+        What cannot be read becomes a dead letter; what nobody handles waits for a release that does (see `maintenance`). Tasks
+        are not handled: a service gives them to itself, and nobody gives them to it over a transport.
         """
         await self._pace.keep()
-        rows = [row for body in bodies for row in self._rows(body)]
+        arrivals = [self._arrival(body) for body in bodies]
+        rows = [row for arrival in arrivals for row in arrival.rows]
         reached(Failpoint.INBOX_BEFORE_STORE)
         try:
             await self._store(rows)
         except DBAPIError as error:
             if not _is_refusal(error):
                 raise
-            await self._store_singly(bodies)
+            rows = await self._store_singly(bodies)
         reached(Failpoint.INBOX_STORED)
         RECEIVED.labels(self._service).inc(len(bodies))
+        for row in rows:
+            if row["state"] == FAILED:
+                facts = {"attempts": 0, "reason": row["reason"].value}
+                logger.error("dead letter", service=self._service, type="", message_id=str(row["message_id"]), **facts)
+        if foreign := [arrival.envelope for arrival in arrivals if arrival.envelope is not None and arrival.is_foreign]:
+            await self._tell_ignored(foreign)
 
     async def _store(self, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
             async with self._database.statement() as connection:  # asyncpg runs it for all rows in one transaction
                 await connection.execute(insert_or_ignore(connection, inbox), rows)
 
-    async def _store_singly(self, bodies: Sequence[str | bytes]) -> None:
+    async def _store_singly(self, bodies: Sequence[str | bytes]) -> list[dict[str, Any]]:
         """The database refuses something in this batch for what it is: that becomes a dead letter, and holds up nothing else."""
+        stored: list[dict[str, Any]] = []
         for body in bodies:
+            rows = self._arrival(body).rows
             try:
-                await self._store(self._rows(body))
+                await self._store(rows)
             except DBAPIError as error:
                 if not _is_refusal(error):
                     raise
-                await self._store([self._unreadable(body, f"the database refuses it: {str(error.orig).partition(chr(10))[0]}")])
+                rows = [self._unreadable(body, f"the database refuses it: {str(error.orig).partition(chr(10))[0]}")]
+                await self._store(rows)
+            stored += rows
+        return stored
+
+    async def _tell_ignored(self, foreign: Sequence[Envelope]) -> None:
+        """Log what was taken for a copy and is none: its sender has used an id twice."""
+        known = sa.select(inbox.c.message_id, inbox.c.envelope).where(inbox.c.message_id.in_({each.id for each in foreign}))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(known)).all()
+        kept = set[tuple[UUID, _Content]]()
+        for row in rows:
+            with suppress(Unreadable):  # a dead letter, whose id somebody has worked out
+                kept.add((row.message_id, _content(Envelope.from_json(row.envelope))))
+        for each in foreign:
+            if (each.id, _content(each)) not in kept:
+                facts = {"type": each.type, "message_id": str(each.id), "source": each.source}
+                logger.warning("message ignored, another has its id", service=self._service, **facts)
 
     def _unreadable(self, body: str | bytes, error: str) -> dict[str, Any]:
         """The dead letter of a body that is no envelope; of a large one it keeps the beginning."""
         now = self._clock.now()
         raw = body.encode(errors="surrogatepass") if isinstance(body, str) else body
         text = raw[:_SHOWN_BYTES].decode(errors="backslashreplace").replace("\x00", "\\x00")
-        message_id = uuid5(_UNREADABLE, raw.hex())
+        message_id = uuid5(UNREADABLE, raw.hex())
         row = _row(message_id=message_id, consumer=NOBODY, kind="event", type_="", envelope=text, now=now)
-        return row | {"state": FAILED, "finished_at": now, "reason": Reason.UNREADABLE, "error": error.replace("\x00", "\\x00")}
+        row |= {"state": FAILED, "finished_at": now, "holds_key": False}
+        return row | {"reason": Reason.UNREADABLE, "error": error.replace("\x00", "\\x00")}
 
-    def _rows(self, body: str | bytes) -> list[dict[str, Any]]:
-        now = self._clock.now()
+    def _arrival(self, body: str | bytes) -> _Arrival:
         try:
             envelope = Envelope.from_json(body)
-            stored = envelope.to_json()
+            return _Arrival(self._rows(envelope, envelope.to_json()), envelope)
         except (Unreadable, MessageTooLarge) as error:
-            return [self._unreadable(body, str(error))]
-        consumers = [handler.consumer for handler in self._handlers.of_type(envelope.type)] or [NOBODY]
+            return _Arrival([self._unreadable(body, str(error))], None)
+
+    def _rows(self, envelope: Envelope, stored: str) -> list[dict[str, Any]]:
+        now = self._clock.now()
+        handlers = self._handlers.of_type(envelope.type) if envelope.type in self._event_types else ()
+        consumers = [handler.consumer for handler in handlers] or [NOBODY]
         return [
             _row(
                 message_id=envelope.id,
@@ -174,6 +226,12 @@ class Inbox:
             now=now,
             ordering_key=task.ordering_key,
         )
+
+
+def _content(envelope: Envelope) -> _Content:
+    """What makes two messages different; the members of their data may stand in another order."""
+    data = orjson.dumps(orjson.loads(envelope.data), option=orjson.OPT_SORT_KEYS)
+    return envelope.source, envelope.type, envelope.ordering_key, data
 
 
 def _row(
