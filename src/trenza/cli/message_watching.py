@@ -42,7 +42,9 @@ def watch(scope: Scope, *, once: bool, seconds: float, as_json: bool) -> None:
 
 async def _watch(scope: Scope, *, once: bool, seconds: float, as_json: bool) -> None:
     async with scope.open() as stores:
-        if once:
+        if not stores and not as_json:
+            sys.stdout.write("no service has messages\n")
+        elif once or not stores:
             found = await _look(stores, datetime.now(UTC) - timedelta(seconds=_FIRST_SECONDS) - _LAG)
             _print_json(found) if as_json else print_grid(_table(found, _shown(found, None)))
         elif as_json:

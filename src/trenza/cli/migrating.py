@@ -36,6 +36,8 @@ def migrate_all(*, data_dir: Path | None, deployment: str) -> None:
         return behind
 
     behind = asyncio.run(work())
+    if not databases:
+        typer.echo("no service has a database")
     for name, database in databases.items():
         state = "migrated" if name in behind else "up to date"
         typer.echo(f"{name}: {state} ({database.url.render_as_string(hide_password=True)})")
