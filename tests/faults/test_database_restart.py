@@ -1,4 +1,7 @@
-"""PostgreSQL stopped and started again under load: uploads succeed or say when to come again, and no acknowledged one is lost."""
+"""PostgreSQL stopped and started again under load: uploads succeed or say when to come again, and no acknowledged one is lost.
+
+Each is sent with an Idempotency-Key, the same until it is acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Installation, MakeInstallation
 
 CLIENTS = 4
+REFUSED = {503: "DATABASE_UNAVAILABLE", 409: "IDEMPOTENCY_KEY_IN_USE"}
 
 
 class Insistent:
@@ -28,11 +33,11 @@ class Insistent:
 
     async def one(self) -> None:
         while not self._enough:
-            photo = self._make_photo()
-            while (answer := await self._installation.send(self._client, photo)).status_code == 503:
-                self.answers[503] += 1
+            photo, key = self._make_photo(), {"Idempotency-Key": str(uuid4())}
+            while (answer := await self._installation.send(self._client, photo, **key)).status_code in REFUSED:
+                self.answers[answer.status_code] += 1
                 problem = answer.json()
-                assert problem["code"] == "DATABASE_UNAVAILABLE", problem
+                assert problem["code"] == REFUSED[answer.status_code], problem
                 assert answer.headers["retry-after"] == str(problem["retry_after"])
                 self.refused.set()
                 await asyncio.sleep(0.1)  # sooner than it is told, for the test's sake
@@ -61,6 +66,6 @@ async def test_a_database_restarted_under_load_loses_nothing(
         await installation.until_acknowledged(len(installation.acknowledged) + 10)
         clients.end()
         await asyncio.gather(*uploading)
-        assert clients.answers.keys() <= {200, 202, 503}
+        assert clients.answers.keys() <= {200, 202, *REFUSED}
         assert clients.answers[503] > 0
     await installation.prove_whole()

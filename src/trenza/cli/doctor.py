@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from trenza.chassis.runtime.deployment import DeploymentError, read_deployment
@@ -15,7 +14,7 @@ from trenza.chassis.settings import InvalidSettings, PlatformSettings
 from trenza.cli import machine, platform_checks
 from trenza.cli.findings import Finding, fail, good
 from trenza.cli.options import read_settings
-from trenza.cli.tables import print_grid
+from trenza.cli.tables import cell, print_grid
 
 __all__ = ["examine"]
 
@@ -59,5 +58,5 @@ def _print(findings: list[Finding]) -> None:
     table.add_column(no_wrap=True)
     for finding in findings:
         remedy = f" → {finding.remedy}" if finding.remedy else ""
-        table.add_row(_MARKS[finding.state], escape(finding.what), escape(f"{finding.detail}{remedy}"))
+        table.add_row(_MARKS[finding.state], cell(finding.what), cell(f"{finding.detail}{remedy}"))
     print_grid(table)

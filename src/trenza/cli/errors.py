@@ -46,7 +46,9 @@ class OneLineErrors(TyperGroup):
 
 
 def _quit(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"trenza: {message}\n")
+    from trenza.chassis.telemetry.printable import printable  # noqa: PLC0415 - as below
+
+    sys.stderr.write(f"trenza: {printable(message, keep=chr(10))}\n")  # it may quote a server, or a message
     sys.exit(code)
 
 

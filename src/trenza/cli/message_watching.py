@@ -8,17 +8,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import orjson
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.messages import Messages, MessagesOverview, QueueState
 from trenza.cli.message_stores import Scope
-from trenza.cli.tables import print_grid
+from trenza.cli.tables import cell, json_text, print_grid
 
 __all__ = ["Scope", "watch"]
 
@@ -27,6 +25,8 @@ _FIRST_SECONDS = 10.0
 _LAG = timedelta(seconds=0.5)
 """What ended within this time may not be committed yet: rates stop short of it, so that nothing is missed or counted twice."""
 _HEADINGS = ("WAITING", "DELAYED", "RUNNING", "DEAD", "OLDEST", "DONE/S", "DEAD/S")
+_WIDEST_NAME = 64
+"""Columns of the name of a queue: a sender may have thought of a long one."""
 _FRAME_LINES = 5
 """Lines of the screen that hold no queue: title, headings, what is hidden, the cursor."""
 
@@ -42,7 +42,9 @@ def watch(scope: Scope, *, once: bool, seconds: float, as_json: bool) -> None:
 
 async def _watch(scope: Scope, *, once: bool, seconds: float, as_json: bool) -> None:
     async with scope.open() as stores:
-        if once:
+        if not stores and not as_json:
+            sys.stdout.write("no service has messages\n")
+        elif once or not stores:
             found = await _look(stores, datetime.now(UTC) - timedelta(seconds=_FIRST_SECONDS) - _LAG)
             _print_json(found) if as_json else print_grid(_table(found, _shown(found, None)))
         elif as_json:
@@ -111,17 +113,17 @@ def _is_idle(queue: QueueState) -> bool:
 
 def _table(found: Overviews, shown: Mapping[str, list[QueueState]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("SERVICE / QUEUE", no_wrap=True, overflow="ellipsis", min_width=24)
+    table.add_column("SERVICE / QUEUE", no_wrap=True, overflow="ellipsis", min_width=24, max_width=_WIDEST_NAME)
     for heading in _HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     for service, overview in found.items():
         waiting, oldest = overview.outbox_waiting, overview.outbox_oldest_seconds
         cells = (_count(waiting), "", "", "", _age(oldest), _rate(overview.sent_per_second), "")
-        table.add_row(f"[bold]{escape(service)}[/] [dim]outbox[/]", *cells)
+        table.add_row(f"[bold]{cell(service)}[/] [dim]outbox[/]", *cells)
         names = [queue.consumer for queue in overview.queues]
         for queue in shown[service]:
             name = _name(queue, alone=names.count(queue.consumer) == 1)
-            table.add_row(f"  {escape(name)}", *_figures(queue), style="dim" if _is_idle(queue) else "")
+            table.add_row(f"  {cell(name)}", *_figures(queue), style="dim" if _is_idle(queue) else "")
     return table
 
 
@@ -170,5 +172,5 @@ def _age(seconds: float | None) -> str:
 
 def _print_json(found: Overviews) -> None:
     lines = {service: overview.model_dump(mode="json") for service, overview in found.items()}
-    sys.stdout.write(orjson.dumps(lines).decode() + "\n")
+    sys.stdout.write(json_text(lines) + "\n")
     sys.stdout.flush()

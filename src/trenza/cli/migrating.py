@@ -40,6 +40,8 @@ def migrate_all(*, data_dir: Path | None, deployment: str, quiet: bool = False) 
         return behind
 
     behind = asyncio.run(work())
+    if not databases and not quiet:
+        typer.echo("no service has a database")
     for name, database in () if quiet else databases.items():
         state = "migrated" if name in behind else "up to date"
         typer.echo(f"{name}: {state} ({database.url.render_as_string(hide_password=True)})")

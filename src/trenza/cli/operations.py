@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from trenza.cli.options import AsJson, DataDir, DeploymentName, ServiceName, Yes
+from trenza.cli.options import AsJson, DataDir, DeploymentName, ServiceName, Yes, id_shown_by
 
 __all__ = ["dead_letters", "messages", "objects", "tasks"]
 
@@ -20,9 +20,10 @@ dead_letters = typer.Typer(
 )
 objects = typer.Typer(name="objects", help="The store of the objects.", no_args_is_help=True)
 
-TaskId = Annotated[UUID, typer.Argument(metavar="ID", help="The task's id, as `list` shows it.")]
-LetterId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id, as `list` shows it.")]
-LetterIds = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Messages by id.")]
+_task_id, _letter_id = id_shown_by("trenza tasks list"), id_shown_by("trenza dead-letters list")
+TaskId = Annotated[UUID, typer.Argument(metavar="ID", parser=_task_id, help="The task's id, as `list` shows it.")]
+LetterId = Annotated[UUID, typer.Argument(metavar="ID", parser=_letter_id, help="The message's id, as `list` shows it.")]
+LetterIds = Annotated[list[UUID] | None, typer.Argument(metavar="ID", parser=_letter_id, help="Messages by id.")]
 Everything = Annotated[bool, typer.Option("--all", help="All of them (of the service, with --service).")]
 State = Annotated[str | None, typer.Option(help="Only those waiting, running, completed, failed or cancelled.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
@@ -95,7 +96,7 @@ def list_letters(
     data_dir: DataDir = None,
     deployment: DeploymentName = "monolith",
 ) -> None:
-    """List dead letters, the newest first."""
+    """List dead letters, the oldest first."""
     from trenza.cli import letter_commands
 
     letter_commands.show_list(letter_commands.Scope(data_dir, deployment, service), limit=limit, as_json=as_json)

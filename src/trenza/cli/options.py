@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
+
+from trenza.cli.errors import UsageFailure
 
 if TYPE_CHECKING:
     from trenza.chassis.settings import PlatformSettings
 
-__all__ = ["AsJson", "DataDir", "DeploymentName", "ServiceName", "Yes", "read_settings"]
+__all__ = ["AsJson", "DataDir", "DeploymentName", "ServiceName", "Yes", "id_shown_by", "read_settings"]
 
 DataDir = Annotated[
     Path | None,
@@ -21,7 +25,24 @@ DeploymentName = Annotated[
 ]
 ServiceName = Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only this service's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+_SHOWN = 40
+"""Characters of an argument that is quoted."""
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def id_shown_by(command: str) -> Callable[[str], UUID]:
+    """A parser of ids, which raises `UsageFailure` and names the command that shows them whole."""
+
+    def read(text: str) -> UUID:
+        try:
+            return UUID(text)
+        except ValueError:
+            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+            raise UsageFailure(
+                f"ID is {shown!r}, which is no whole id: one has 36 characters, as `{command}` shows them"
+            ) from None
+
+    return read
 
 
 def read_settings(data_dir: Path | None, **overrides: Any) -> PlatformSettings:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from trenza.cli.options import DataDir
+from trenza.cli.options import DataDir, id_shown_by
 
 __all__ = ["app"]
 
@@ -58,7 +58,9 @@ def put(
 
 @app.command()
 def get(
-    photo_id: Annotated[UUID, typer.Argument(metavar="ID", help="The photo's id, as `put` shows it.")],
+    photo_id: Annotated[
+        UUID, typer.Argument(metavar="ID", parser=id_shown_by("trenza photos put"), help="The photo's id, as `put` shows it.")
+    ],
     *,
     version: Annotated[str | None, typer.Option(help="Fetch this version: thumbnail, small, medium, large or original.")] = None,
     output: Annotated[

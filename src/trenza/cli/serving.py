@@ -60,9 +60,8 @@ def serve_process(
     """
     process = deployment.process(name)
     if replica >= process.replicas:
-        raise UsageFailure(
-            f"process {name!r} has {process.replicas} replicas, the last of which is {process.replicas - 1}; --replica is {replica}"
-        )
+        last = process.replicas - 1
+        raise UsageFailure(f"--replica is {replica}; those of process {name!r} are 0 to {last}")
     settings = read_settings(data_dir)
     own_host, own_port = process.address(replica)
     host, port = host or own_host, own_port if port is None else port

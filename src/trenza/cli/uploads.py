@@ -13,13 +13,12 @@ from typing import Any
 from uuid import uuid4
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from trenza.cli.client import ApiClient, failed_photo, problem_of
 from trenza.cli.errors import Failure, UsageFailure
-from trenza.cli.tables import print_grid
+from trenza.cli.tables import cell, print_grid
 
 __all__ = ["check_files", "upload_all"]
 
@@ -81,7 +80,7 @@ def upload_all(client: ApiClient, files: list[Path], *, upid: str, stage: str | 
     )
     # A path may be named twice; each mention is an upload of its own, and the server recognises the duplicate.
     with progress, ThreadPoolExecutor(parallel, thread_name_prefix="upload") as threads:
-        bars = [progress.add_task(escape(file.name), total=max(1, file.stat().st_size)) for file in files]
+        bars = [progress.add_task(cell(file.name), total=max(1, file.stat().st_size)) for file in files]
 
         def one(file: Path, bar: TaskID) -> _Outcome:
             return _upload(
@@ -163,12 +162,12 @@ def _print_table(outcomes: list[_Outcome]) -> None:
     for outcome in outcomes:
         colour = "red" if outcome.failed else "yellow" if outcome.status in UNFINISHED else "green"
         versions = " ".join(outcome.photo.get("versions") or ())
-        said = versions if below or not outcome.problem else escape(outcome.problem)
+        said = versions if below or not outcome.problem else cell(outcome.problem)
         size = f"{outcome.file.stat().st_size / 1024:,.0f} KB"
         table.add_row(
-            escape(outcome.file.name),
-            f"[{colour}]{outcome.status}[/{colour}]",
-            str(outcome.photo.get("id", "-")),
+            cell(outcome.file.name),
+            f"[{colour}]{cell(outcome.status)}[/{colour}]",
+            cell(str(outcome.photo.get("id", "-"))),
             size,
             f"{outcome.seconds:.2f} s",
             *([said] if with_versions else ()),
@@ -176,4 +175,4 @@ def _print_table(outcomes: list[_Outcome]) -> None:
     print_grid(table)
     for outcome in outcomes if below else ():
         if outcome.problem:
-            console.print(f"[red]{escape(outcome.file.name)}[/red]: {escape(outcome.problem)}", highlight=False)
+            console.print(f"[red]{cell(outcome.file.name)}[/red]: {cell(outcome.problem)}", highlight=False)

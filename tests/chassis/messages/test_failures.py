@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -30,6 +30,11 @@ async def ended(messages: Any, task_id: UUID) -> Any:
     assert state is not None
     assert state.ended, state
     return state
+
+
+def told(logged: Sequence[MutableMapping[str, Any]]) -> list[tuple[str, int]]:
+    """The dead letters of which the log tells: why, and after how many attempts."""
+    return [(line["reason"], line["attempts"]) for line in logged if line["event"] == "dead letter"]
 
 
 async def test_a_failing_handler_is_tried_again_until_it_does(service_of: Any, enqueue: Any, effects: Any) -> None:
@@ -293,10 +298,12 @@ async def test_a_stale_message_becomes_a_dead_letter(service_of: Any, enqueue: A
     messages = service_of(pour, clock=clock)
     task_id = await enqueue(Pour(), deliver_within=timedelta(minutes=5))
     clock.advance(301)
-    await messages.start()
-    state = await ended(messages, task_id)
+    with capture_logs() as logged:
+        await messages.start()
+        state = await ended(messages, task_id)
     assert (state.state, state.attempts) == ("failed", 0)
-    assert (await messages.dead_letters.show(task_id))[0].reason == "expired"
+    (letter,) = await messages.dead_letters.show(task_id)
+    assert told(logged) == [("expired", 0)] == [(letter.reason, letter.attempts)]
 
 
 async def test_a_payload_that_no_longer_fits_becomes_a_dead_letter(service_of: Any, enqueue: Any) -> None:
@@ -314,12 +321,12 @@ async def test_a_payload_that_no_longer_fits_becomes_a_dead_letter(service_of: A
     service_of(old_pour)
     task_id = await enqueue(OldPour())
     messages = service_of(pour)
-    await messages.start()
-    await ended(messages, task_id)
+    with capture_logs() as logged:
+        await messages.start()
+        await ended(messages, task_id)
     (letter,) = await messages.dead_letters.show(task_id)
-    assert (letter.reason, letter.attempts) == ("unreadable", 0)
-    assert letter.error is not None
-    assert "what" in letter.error
+    assert told(logged) == [("unreadable", 0)] == [(letter.reason, letter.attempts)]
+    assert letter.error == "the data do not fit test.Pour: what: Input should be a valid string"
 
 
 class Leaving(Database):

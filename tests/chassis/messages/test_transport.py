@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from trenza.chassis.contract import Event
 from trenza.chassis.data import Database
@@ -225,13 +226,19 @@ async def test_unreadable_bodies_become_dead_letters_once(service_of: Any) -> No
         '{"id":"not a uuid","source":"x","type":"a.B","time":"2026-01-01T00:00:00+00:00"}',
         '{"id":"01890a5d-ac96-774b-bcce-b302099a8057","source":"x","type":"a.B","time":"2026-01-01T00:00:00"}',
     ]
-    await messages.receive(bodies)
+    with capture_logs() as logged:
+        await messages.receive(bodies)
+    assert [(line["event"], line["attempts"]) for line in logged] == [("dead letter", 0)] * 5
     await messages.receive(bodies)
     letters = (await messages.dead_letters.list()).letters
     assert [letter.reason for letter in letters] == ["unreadable"] * 5
     assert letters[0].envelope == "\\xff\\x00 no text at all"
-    assert letters[2].error == "the attribute 'id' is missing"
-    assert "no offset" in (letters[4].error or "")
+    assert [letter.error for letter in letters[1:]] == [
+        "the body is not a JSON object",
+        "the attribute 'id' is missing",
+        "the attribute 'id' is no UUID",
+        "the attribute 'time' has no offset: write 2026-01-31T12:00:00Z",
+    ]
 
 
 async def test_a_type_that_nobody_handles_waits_for_a_release_that_does_then_is_a_dead_letter(

@@ -318,6 +318,8 @@ def test_an_implementation_that_does_not_implement_is_reported(settings: Platfor
 
 
 class RashDesk(Receiver):
+    def __init__(self) -> None: ...
+
     async def greeting(self) -> str:
         return "hello"
 

@@ -171,6 +171,20 @@ def test_development_is_readable_and_safe_for_the_terminal() -> None:
     assert written.count("\n") == 1
 
 
+def test_what_others_say_cannot_steer_the_terminal_of_a_developer_or_fill_it() -> None:
+    steering = "\x1b[31m\x9b2J\u202e\n2026-01-01T00:00:00Z [info     ] forged"
+    stream = configured("development")
+    logging.getLogger("a.library").warning("it got %s", steering)
+    get_logger("x").warning("type", type=steering, huge="x" * 5000, many=[steering] * 150)
+    get_logger("x").error("it broke", exc_info=ValueError(steering))
+    written = stream.getvalue()
+    assert written.replace("\n", "").isprintable()
+    assert not any(line.startswith("2026-01-01") for line in written.splitlines())
+    assert max(map(len, written.splitlines())) < 4000
+    assert "(5000 characters)" in written
+    assert "ValueError: \\x1b[31m" in written
+
+
 def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(PlatformSettings(environment="production"))
     get_logger("x").info("to stderr")

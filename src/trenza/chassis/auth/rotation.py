@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trenza.chassis.auth.key_files import LOOK_SECONDS, trusted_files
 from trenza.chassis.auth.keys import SigningKey, UnusableKey, VerifyingKey
-from trenza.chassis.auth.whole_files import create_once, sync_folder
+from trenza.chassis.made_once import make_once, sync_folder
 
 __all__ = ["SETTLE_SECONDS", "KeyEntry", "entries", "publish_next", "revoke", "sign_with_next"]
 
@@ -45,7 +45,8 @@ def publish_next(signing: Path, trusted: Path) -> SigningKey:
     try:
         following = SigningKey.load_or_create(_next(signing))
         for key in (present, following):
-            create_once(trusted / f"{key.kid}.jwk", json.dumps(key.verifying_key.jwk()).encode(), mode=0o644)
+            trusted.mkdir(parents=True, exist_ok=True)
+            make_once(trusted / f"{key.kid}.jwk", json.dumps(key.verifying_key.jwk()).encode(), mode=0o644)
     except OSError as error:
         raise UnusableKey(f"{error.filename}: cannot be written ({error.strerror}); rotate where the keys are kept") from error
     return following

@@ -34,6 +34,10 @@ class Contract(ABC):  # noqa: B024 - the abstract methods are those of each cont
     events: ClassVar[tuple[type[Event], ...]] = ()
     operations: ClassVar[dict[str, Operation]] = {}
 
+    def __init__(self, _resources: object = None, /) -> None:
+        """For implementations that need none of their resources: they may leave theirs out."""
+        super().__init__()
+
     def __init_subclass__(
         cls, *, service: str = "", paths: tuple[str, ...] = (), events: tuple[type[Event], ...] = (), **kwargs: Any
     ) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from sqlalchemy import text
@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trenza.chassis.data.connections import Connections
 from trenza.chassis.data.notices import FileNotices, Notices, PostgresNotices
-from trenza.chassis.data.postgres import postgres_connections
+from trenza.chassis.data.postgres import is_closed, postgres_connections
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
-from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
+from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, note_undecided, open_unit_of_work
 from trenza.chassis.failpoints import Failpoint, reached
+from trenza.chassis.telemetry.logs import get_logger
 
 __all__ = ["Database", "DatabaseUnavailable"]
 
@@ -40,6 +41,13 @@ _SQLSTATES_AWAY = ("08", "53", "57P")
 
 
 _SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SQLITE_LOST = {sqlite3.SQLITE_IOERR, *_SQLITE_DAMAGED}
+_SQLSTATES_LOST = ("08", "57P")
+"""Errors that end a connection, or a file: a commit under way may have been done."""
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
+"""Between two tries to record something while the database is away."""
+
+_log = get_logger(__name__)
 
 
 class DatabaseUnavailable(Exception):
@@ -68,6 +76,7 @@ class Database:
         self.schema = schema
         self.messages: MessageWriter = messages or NoMessages()
         self._background: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         if self.is_sqlite:
             readers = max(2, pool_size // 2)
             writer = sqlite_engine(self.url, writable=True, pool_size=1, connection=sqlite_connection)
@@ -104,11 +113,17 @@ class Database:
             inner = connection.sync_connection
             if self.is_sqlite and inner is not None and inner.get_execution_options().get("durable", True) is not durable:
                 inner.execution_options(durable=durable)  # a kept connection keeps it, too
-            unit = UnitOfWork(connection, self.messages)
-            with open_unit_of_work(unit):
-                async with connection.begin():
-                    yield unit
-                    reached(Failpoint.WORK_BEFORE_COMMIT)
+            unit, committing = UnitOfWork(connection, self.messages), False
+            try:
+                with open_unit_of_work(unit):
+                    async with connection.begin():
+                        yield unit
+                        reached(Failpoint.WORK_BEFORE_COMMIT)
+                        committing = not is_closed(connection)  # what cannot be sent is not done
+            except BaseException as error:
+                if committing and not _has_refused(error):
+                    note_undecided()
+                raise
         reached(Failpoint.WORK_COMMITTED)
         unit.committed()
 
@@ -125,7 +140,12 @@ class Database:
         forbid_open_work("run a statement beside a unit of work (use the unit of work itself)")
         connections = self._writer if durable else self._lazy
         async with self._answering(), self._connected(connections, commits_itself=True) as connection:
-            yield connection
+            try:
+                yield connection
+            except (DBAPIError, asyncio.CancelledError) as error:
+                if not _has_refused(error):
+                    note_undecided()
+                raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -194,8 +214,32 @@ class Database:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    def when_back(self, record: Callable[[], Awaitable[None]]) -> None:
+        """Do something once the database answers again. Nobody waits for it, and `close` gives it up."""
+        self.in_background(self._insist(record))
+
+    async def _insist(self, record: Callable[[], Awaitable[None]]) -> None:
+        pause = _SHORTEST_PAUSE_SECONDS
+        while not await self._is_closing(within=pause):
+            try:
+                await record()
+            except DatabaseUnavailable:
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 - nobody would hear of it: it is logged, with its traceback
+                _log.exception("not recorded", database=self.schema)
+                return
+            else:
+                return
+
+    async def _is_closing(self, *, within: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._closing.wait()
+        return self._closing.is_set()
+
     async def close(self) -> None:
         """Close all connections."""
+        self._closing.set()
         await asyncio.gather(*self._background)
         await asyncio.gather(*(connections.close() for connections in {self._writer, self._reader, self._lazy}))
 
@@ -205,6 +249,14 @@ def _is_away(error: DBAPIError) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", None) or ""
     away = _sqlite_code(error.orig) in _SQLITE_AWAY | _SQLITE_DAMAGED
     return error.connection_invalidated or away or sqlstate.startswith(_SQLSTATES_AWAY)
+
+
+def _has_refused(error: BaseException) -> bool:
+    """Whether a commit that raised this has changed nothing for certain: the database itself says so, and lives on."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    return not (sqlstate.startswith(_SQLSTATES_LOST) or _sqlite_code(error.orig) in _SQLITE_LOST)
 
 
 def _sqlite_code(error: BaseException | None) -> int:

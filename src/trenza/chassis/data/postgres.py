@@ -12,7 +12,7 @@ from trenza.chassis.data.connections import Connections
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
-__all__ = ["postgres_connections"]
+__all__ = ["is_closed", "postgres_connections"]
 
 _UNSEEN_SECONDS = 10.0
 """A connection that rested longer is asked for a sign of life: a firewall forgets connections without telling either end."""
@@ -33,13 +33,20 @@ def postgres_connections(url: URL, schema: str, kept: int, **settings: str) -> C
     return Connections(engine, 2 * kept, kept=kept, alive=_is_alive)
 
 
+def is_closed(connection: AsyncConnection) -> bool:
+    """Whether the server has ended this connection, as far as the event loop has noticed. SQLite's never ends."""
+    inner = connection.sync_connection
+    if inner is None or inner.invalidated:
+        return True
+    return inner.dialect.name == "postgresql" and bool(_driver(inner).is_closed())
+
+
 async def _is_alive(connection: AsyncConnection, rested_seconds: float) -> bool:
     """A server that ends closes its sockets, and the event loop has noticed that by then.
 
     SQLAlchemy's own ``pool_pre_ping`` costs three round trips before each unit of work.
     """
-    inner = connection.sync_connection
-    if inner is None or _driver(inner).is_closed():
+    if is_closed(connection):
         return False
     if rested_seconds <= _UNSEEN_SECONDS:
         return True

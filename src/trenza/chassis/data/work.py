@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from uuid import UUID
 
 from trenza.chassis.contract import Event, Task
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from sqlalchemy import CursorResult, Executable
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["MessageWriter", "NestedUnitOfWork", "NoMessages", "UnitOfWork", "forbid_open_work", "open_unit_of_work"]
+__all__ = [
+    "CommitWatch",
+    "MessageWriter",
+    "NestedUnitOfWork",
+    "NoMessages",
+    "UnitOfWork",
+    "forbid_open_work",
+    "note_undecided",
+    "open_unit_of_work",
+]
 
 
 class NestedUnitOfWork(RuntimeError):
@@ -131,6 +140,35 @@ class UnitOfWork:
             self._messages.wake(published=self._published, enqueued=self._enqueued)
         for callback in self._on_commit:
             callback()
+
+
+class CommitWatch:
+    """Notices, of the units of work that begin in its block, those of which nobody knows whether they have committed.
+
+    ``with commits: …``, and ``commits.undecided`` afterwards. What runs in tasks that were made in the block counts as well.
+    """
+
+    def __init__(self) -> None:
+        self.undecided = False
+        """Whether there was one: its database went away in the midst of a commit."""
+        self._token: Token[tuple[CommitWatch, ...]] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _watches.set((*_watches.get(), self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _watches.reset(self._token)
+
+
+_watches: ContextVar[tuple[CommitWatch, ...]] = ContextVar("trenza_commit_watches", default=())
+
+
+def note_undecided() -> None:
+    """Tell those who watch that nobody knows whether the unit of work of this moment has committed."""
+    for watch in _watches.get():
+        watch.undecided = True
 
 
 _open: ContextVar[UnitOfWork | None] = ContextVar("trenza_open_unit_of_work", default=None)

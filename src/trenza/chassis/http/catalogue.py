@@ -264,12 +264,12 @@ CATALOGUE: Final[dict[str, tuple[Words, Words]]] = {
     "IDEMPOTENCY_KEY_IN_USE": (
         (
             "Request in progress",
-            "The first request with this Idempotency-Key is still running. Ask again in {retry_after} s.",
+            "The first request with this Idempotency-Key still runs, or its outcome is unknown. Ask again in {retry_after} s.",
             "ask again after Retry-After",
         ),
         (
             "Solicitud en curso",
-            "La primera solicitud con esta Idempotency-Key sigue en curso. Repita en {retry_after} s.",
+            "La primera solicitud con esta Idempotency-Key sigue en curso o no se sabe cómo terminó. Repita en {retry_after} s.",
             "repita después de Retry-After",
         ),
     ),

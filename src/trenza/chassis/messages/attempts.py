@@ -217,7 +217,7 @@ class Attempt:
             service=self._its.service,
             type=self.claimed.type,
             message_id=str(self.claimed.message_id),
-            attempts=self.claimed.attempt,
+            attempts=self.claimed.attempt if ran else self.claimed.attempt - 1,  # as many as are recorded
             reason=reason.value,
         )
         return await self._record(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from uuid import UUID
 
 import orjson
+from pydantic import ValidationError
 
 from trenza.chassis.context import ANONYMOUS, Context, Principal, new_correlation_id, valid_correlation_id
 
@@ -23,6 +24,9 @@ MAXIMUM_ENVELOPE_BYTES = 4 * 1024 * 1024
 
 MAXIMUM_KEY_BYTES = 1024
 """Of an ordering key and of a message's type, as UTF-8: both stand in indexes, and PostgreSQL's take 2,704 bytes a row."""
+
+_MISFITS = 10
+"""Fields that are named where data do not fit."""
 
 SOURCE_PREFIX = "trenza/"
 PrincipalKind = Literal["anonymous", "operator", "user", "service"]
@@ -45,7 +49,8 @@ class Envelope:
     """
 
     id: UUID
-    service: str
+    source: str
+    """Who sent it: `SOURCE_PREFIX` and the name of a service, or whatever a stranger calls itself."""
     type: str
     time: datetime
     data: bytes
@@ -67,7 +72,7 @@ class Envelope:
             )
         return cls(
             id=message_id,
-            service=service,
+            source=SOURCE_PREFIX + service,
             type=message.message_type,
             time=time,
             data=message.model_dump_json().encode(),
@@ -83,7 +88,7 @@ class Envelope:
         attributes: dict[str, Any] = {
             "specversion": "1.0",
             "id": str(self.id),
-            "source": SOURCE_PREFIX + self.service,
+            "source": self.source,
             "type": self.type,
             "time": self.time.isoformat(),
             "subject": self.ordering_key,
@@ -111,28 +116,32 @@ class Envelope:
         """Read CloudEvents JSON. Attributes that we do not know are ignored. Raises `Unreadable`."""
         try:
             event = orjson.loads(body)
-            if not isinstance(event, dict):
-                raise Unreadable("the body is not a JSON object")
-            if event.get("dataref") is not None and "data" not in event:
-                raise Unreadable("the object that holds its data is gone")
-            deliver_by = event.get("deliverby")
-            for name in ("type", "orderingkey"):
-                if _unfit(_optional_text(event, name) or ""):
-                    raise Unreadable(f"the attribute {name!r} is longer than {MAXIMUM_KEY_BYTES} bytes or holds NUL")
+        except ValueError as error:
+            raise Unreadable(f"the body is no JSON: {error}") from error
+        if not isinstance(event, dict):
+            raise Unreadable("the body is not a JSON object")
+        if event.get("dataref") is not None and "data" not in event:
+            raise Unreadable("the object that holds its data is gone")
+        for name in ("type", "orderingkey"):
+            if _unfit(_optional_text(event, name) or ""):
+                raise Unreadable(f"the attribute {name!r} is longer than {MAXIMUM_KEY_BYTES} bytes or holds NUL")
+        try:
             return cls(
-                id=UUID(event["id"]),
-                service=_text(event, "source").removeprefix(SOURCE_PREFIX),
+                id=_id(event),
+                source=_text(event, "source"),
                 type=_text(event, "type"),
-                time=_moment(event["time"]),
+                time=_moment(event, "time"),
                 data=orjson.dumps(event.get("data")),
                 ordering_key=_optional_text(event, "orderingkey"),
-                deliver_by=None if deliver_by is None else _moment(deliver_by),
+                deliver_by=None if event.get("deliverby") is None else _moment(event, "deliverby"),
                 correlation_id=valid_correlation_id(_optional_text(event, "correlationid")) or new_correlation_id(),
                 traceparent=_optional_text(event, "traceparent"),
                 principal=_principal(event),
             )
         except KeyError as error:
             raise Unreadable(f"the attribute {error.args[0]!r} is missing") from error
+        except Unreadable:
+            raise
         except (ValueError, TypeError, AttributeError) as error:
             raise Unreadable(f"{type(error).__name__}: {error}") from error
 
@@ -140,8 +149,8 @@ class Envelope:
         """The message inside. Raises `Unreadable` when the data do not fit its type."""
         try:
             return message.model_validate_json(self.data)
-        except ValueError as error:  # pydantic's ValidationError is one
-            raise Unreadable(f"the data do not fit {message.message_type}: {error}") from error
+        except ValidationError as error:
+            raise Unreadable(f"the data do not fit {message.message_type}: {_misfits(error)}") from error
 
     def context(self) -> Context:
         """The context that whoever handles the message works under, without a deadline."""
@@ -153,10 +162,27 @@ def _unfit(key: str) -> bool:
     return "\0" in key or len(key.encode(errors="replace")) > MAXIMUM_KEY_BYTES
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _misfits(error: ValidationError) -> str:
+    """Which fields do not fit and why, in one line. What they hold stands in the envelope."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    said = [f"{'.'.join(map(str, each['loc'])) or 'data'}: {each['msg']}" for each in found[:_MISFITS]]
+    return "; ".join(said) + (f"; and {len(found) - _MISFITS} more" if len(found) > _MISFITS else "")
+
+
+def _id(event: dict[str, Any]) -> UUID:
+    try:
+        return UUID(_text(event, "id"))
+    except ValueError:
+        raise Unreadable("the attribute 'id' is no UUID") from None
+
+
+def _moment(event: dict[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_text(event, name))
+    except ValueError:
+        raise Unreadable(f"the attribute {name!r} is no moment such as 2026-01-31T12:00:00Z") from None
     if moment.tzinfo is None:
-        raise Unreadable(f"the time {text!r} has no offset")
+        raise Unreadable(f"the attribute {name!r} has no offset: write 2026-01-31T12:00:00Z")
     return moment
 
 

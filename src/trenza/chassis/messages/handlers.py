@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trenza.chassis.contract import Task
@@ -51,7 +52,7 @@ class Handlers:
         """Every consumer with each type that it takes."""
         return frozenset((consumer, type_) for consumer, family in self._by_consumer.items() for type_ in family)
 
-    @property
+    @cached_property
     def event_types(self) -> frozenset[str]:
         """The types that arrive from a transport: tasks never leave their service."""
         return frozenset(type_ for type_ in self.types if not issubclass(self._by_type[type_][0].message, Task))
@@ -71,8 +72,8 @@ class Handlers:
         return tuple(self._by_type.get(type_, ()))
 
     def consumers_of(self, type_: str) -> tuple[str, ...]:
-        """The consumers of this type."""
-        return tuple(handler.consumer for handler in self.of_type(type_))
+        """The consumers of this type of event; none of a task, which nobody gives to a service over a transport."""
+        return tuple(handler.consumer for handler in self.of_type(type_)) if type_ in self.event_types else ()
 
     def of_task(self, type_: str) -> Handler:
         """The one handler of a task. Raises `LookupError` when there is none: it would wait for ever."""

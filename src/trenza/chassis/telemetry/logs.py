@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from trenza.chassis.context import active_context
 from trenza.chassis.settings import PlatformSettings
+from trenza.chassis.telemetry.printable import printable
 from trenza.chassis.telemetry.redaction import redact
 
 __all__ = ["configure_logging", "get_logger"]
@@ -26,6 +27,11 @@ _KEPT_AT_WARNING = (
 )
 _REROUTED = ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy")
 _SERVICES = "trenza.services."
+
+_WRITTEN_AS_THEY_ARE = ("event", "exception", "stack", "level", "logger", "timestamp")
+"""By structlog's `ConsoleRenderer`; all else as its repr."""
+_LONGEST_SHOWN = 1000
+"""Characters of one value in development."""
 
 Line = MutableMapping[str, Any]
 
@@ -146,6 +152,23 @@ def _render_json(_logger: object, _method: str, line: Line) -> str:
 
 def _console(stream: TextIO | None) -> Processor:
     target = stream or sys.stderr
-    # Values as their repr, so that escape sequences that a client sent do not reach the terminal.
     colours = target.isatty() or "FORCE_COLOR" in os.environ  # for who collects the lines of several processes
-    return structlog.dev.ConsoleRenderer(colors=colours and "NO_COLOR" not in os.environ, repr_native_str=True)
+    draw = structlog.dev.ConsoleRenderer(colors=colours and "NO_COLOR" not in os.environ, repr_native_str=True)
+
+    def render(logger: Any, method: str, line: Line) -> Any:
+        return draw(logger, method, {name: _presentable(name, value) for name, value in line.items()})
+
+    return render
+
+
+def _presentable(name: str, value: Any) -> Any:
+    """A value that cannot steer a terminal, fill it, or begin a line that looks like one of ours.
+
+    Those under most names are written as their repr, which escapes all that is not printable.
+    """
+    if name in _WRITTEN_AS_THEY_ARE:
+        return printable(str(value), keep="\n\t").replace("\n", "\n  ")
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}… ({len(value)} characters)"
+    shown = repr(value)
+    return value if len(shown) <= _LONGEST_SHOWN else _presentable(name, shown)

@@ -18,14 +18,17 @@ class TcpProxy:
     """Passes bytes between whoever connects to ``port`` and a target, until it is told otherwise."""
 
     def __init__(self, host: str, port: int, *, listens_on: int | None = None) -> None:
-        """``host`` and ``port`` are the target's; ``listens_on`` is a port of ours, else a free one."""
+        """``host`` and ``port`` are the target's; ``listens_on`` is a port of ours, else a free one.
+
+        A ``host`` that begins with ``/`` is the path of a unix socket, which has no port.
+        """
         self.port = listens_on or free_port()
         self.seconds_a_chunk = 0.0
         """How long each 16 KiB are held up."""
         self._target = host, port
         self._server: asyncio.Server | None = None
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flowing, self._answering = asyncio.Event(), asyncio.Event()
+        self.flow()
         self._lines: set[asyncio.StreamWriter] = set()
         self._count = 0
         self._counted = asyncio.Condition()
@@ -62,9 +65,14 @@ class TcpProxy:
         """Take connections and bytes, and pass nothing on."""
         self._flowing.clear()
 
+    def hold_answers(self) -> None:
+        """Pass on what clients say, but nothing of what they are answered."""
+        self._answering.clear()
+
     def flow(self) -> None:
         """Pass everything on again, what was held back first."""
         self._flowing.set()
+        self._answering.set()
 
     async def passed(self, count: int) -> None:
         """Wait until so many bytes more have been passed on, in both directions and over all connections."""
@@ -73,19 +81,27 @@ class TcpProxy:
             await self._counted.wait_for(lambda: self._count >= wanted)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
+        host, port = self._target
+        opening = asyncio.open_unix_connection(host) if host.startswith("/") else asyncio.open_connection(host, port)
+        try:
+            there, back = await opening
+        except OSError:  # nobody listens there
+            writer.transport.abort()
+            return
         self._lines |= {writer, back}
         try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer, self._answering))
         finally:
             self._lines -= {writer, back}
             writer.close()
             back.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None = None) -> None:
         with suppress(ConnectionError):  # cut, or closed by one of the two: the other learns of it by the end of its line
             while data := await reader.read(_CHUNK):
                 await self._flowing.wait()
+                if gate is not None:
+                    await gate.wait()
                 await asyncio.sleep(self.seconds_a_chunk)
                 writer.write(data)
                 await writer.drain()
