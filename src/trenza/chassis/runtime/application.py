@@ -19,6 +19,7 @@ from trenza.chassis.http.middleware import install_middleware
 from trenza.chassis.http.mounted import install_mounted_documents
 from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
+from trenza.chassis.http.rate_limits import check_limits
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.runtime.deployment import Deployment, load_services
 from trenza.chassis.runtime.health import health_of, messages_of
@@ -70,7 +71,7 @@ def assemble(
     install_problem_handlers(app, {code: words for service in services for code, words in service.phrases.items()})
     mounts = tuple(assembly.mounts.values())
     pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
-    install_middleware(app, settings, document_paths=pages)
+    install_middleware(app, settings, document_paths=pages, rate_limits=assembly.rate_limits)
     app.include_router(operations_router(health_of(assembly), settings, messages=partial(messages_of, assembly)))
     app.include_router(blob_router(assembly.blobs))
     app.include_router(reference_router())
@@ -84,6 +85,7 @@ def assemble(
     known = RoleBook(roles).scopes
     if problems := (
         *check_routes(app, roles, allowed=(*DOCUMENT_PATHS, *(mount.prefix for mount in mounts))),
+        *check_limits(app),
         *(f"{mount.service}: {problem}" for mount in mounts for problem in mount.declared.problems(mount.prefix, known)),
     ):
         raise WiringError(problems)

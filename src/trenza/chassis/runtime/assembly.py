@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NoReturn, TypeVar
@@ -17,6 +18,7 @@ from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.http.idempotency import free_interrupted_keys
 from trenza.chassis.http.mounted import Mounted
+from trenza.chassis.http.rate_limits import RateLimits
 from trenza.chassis.messages import Messages, open_transport
 from trenza.chassis.runtime.broker import BrokerWatch
 from trenza.chassis.runtime.databases import database_urls, migrate_or_refuse, open_database
@@ -86,6 +88,8 @@ class Assembly:
         self.readiness = Readiness(settings.drain_seconds)
         self.databases = open_databases(self.services, settings)
         self.blobs: Blobs = open_blobs(settings)
+        # Limits heed a clock that is given, but not the machine's, which may be set.
+        self.rate_limits = RateLimits(settings, now=time.monotonic if clock is None else lambda: self.clock.now().timestamp())
         url = None if settings.transport_url is None else settings.transport_url.get_secret_value()
         self.transport = open_transport(url, blobs=self.blobs, clock=self.clock)
         self.broker = BrokerWatch(self.transport)
@@ -170,6 +174,7 @@ class Assembly:
         async with AsyncExitStack() as stack:
             if self.settings.failpoint is not None:
                 stack.enter_context(killing_at(*parse_failpoint(self.settings.failpoint)))
+            stack.push_async_callback(self.rate_limits.close)
             stack.push_async_callback(self.blobs.close)
             for database in self.databases.values():
                 stack.push_async_callback(database.close)

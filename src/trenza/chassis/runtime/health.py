@@ -26,6 +26,9 @@ def health_of(assembly: Assembly) -> Health:
     health.add("objects", assembly.blobs.ping)
     # Without its broker a service works on: its outbox keeps what it announces.
     health.add("transport", assembly.broker.check, required=False)
+    if assembly.rate_limits.shared is not None:
+        # Without Redis each process counts for itself.
+        health.add("rate limits", assembly.rate_limits.shared.check, required=False)
     for service in assembly.services:
         for check in service.checks:
             run = partial(check.run, assembly.implementation_of(service))
