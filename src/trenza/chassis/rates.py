@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 __all__ = ["LONGEST_WINDOW", "MOST_REQUESTS", "Rate", "Window"]
 
@@ -17,8 +18,7 @@ _UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _WRITTEN = re.compile(rf"([0-9]{{1,9}}) ?/ ?(?:([0-9]{{1,9}}) ?)?({'|'.join(_UNITS)})s?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """At most ``amount`` requests in any ``seconds`` on end."""
 
     amount: int

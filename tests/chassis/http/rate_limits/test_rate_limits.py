@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trenza import Contract, MountedApp, Service
+from trenza import Contract, MountedApp, Roles, Service
 from trenza.chassis.auth.permissions import public, requires
 from trenza.chassis.blobs.signatures import BLOB_PATH
 from trenza.chassis.context import Principal
@@ -422,3 +423,33 @@ async def test_routes_of_a_mounted_application_may_have_limits_as_well(tmp_path:
         answers = [await running.ask("GET", "/shop/goods") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[2].headers["ratelimit-policy"] == '"GET /shop/goods";q=2;w=60'
+
+
+async def test_whom_the_door_has_counted_is_not_taken_for_whoever_comes_in_with_another_token(tmp_path: Path) -> None:
+    inner = FastAPI()
+
+    @inner.get("/me")
+    async def me(principal: Annotated[Principal, requires("shop:viewer")]) -> str:
+        return principal.subject
+
+    class Exchange:
+        """A middleware of the application, such as one that turns its old sessions into tokens."""
+
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                scope["headers"] = [(b"authorization", f"Bearer {token}".encode())]
+            await self.app(scope, receive, send)
+
+    inner.add_middleware(Exchange)
+    shop = Service(
+        contract=Shop,
+        implementation=lambda _resources: Shop(),
+        mounted=MountedApp(inner, access={}),
+        roles=Roles("shop", ("viewer",)),
+    )
+    async with run_services(shop, data_dir=tmp_path) as running:
+        token = running.token("shop:viewer", subject="berta")
+        assert (await running.ask("GET", "/shop/me", "shop:viewer", subject="ana")).json() == "berta"

@@ -255,7 +255,9 @@ async def test_the_platform_counts_at_redis_and_tells_of_it_in_its_health(tmp_pa
     for running in (True, False):
         if not running:
             await redis.kill()
-        settings = PlatformSettings(data_dir=tmp_path, redis_url=SecretStr(redis.url), rate_limit_anonymous="2/minute")
+        settings = PlatformSettings(
+            data_dir=tmp_path, redis_url=SecretStr(redis.url), redis_timeout_seconds=1, rate_limit_anonymous="2/minute"
+        )
         app = assemble((), settings)
         transport = httpx.ASGITransport(app=app, client=("192.0.2.1", 40_000))
         async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Final
 
 from trenza.chassis.http.rate_limits.limiter import Counted
+from trenza.chassis.rates import Rate
 
 __all__ = ["RATE_LIMIT_HEADERS", "rate_limit_headers"]
 
@@ -22,30 +23,32 @@ def rate_limit_headers(counted: Sequence[Counted]) -> list[tuple[bytes, bytes]]:
     seconds; ``r`` left, and more in ``t`` seconds). ``RateLimit-Limit``, ``-Remaining`` and ``-Reset`` tell the one to heed, as
     the draft had it up to its version 6 and as most clients read it.
     """
-    decisive = None
-    policies, states = [], []
-    for name, _, _, verdict in counted:
-        several = len(verdict.standings) > 1
-        for standing in verdict.standings:
-            label = _label(name, standing.window.seconds if several else 0)
-            seconds = ceil(standing.seconds)
-            policies.append(f"{label};q={standing.window.amount};w={standing.window.seconds}")
-            states.append(f"{label};r={standing.remaining};t={seconds}")
-            if decisive is None or (standing.remaining, -seconds) < (decisive[1], -decisive[2]):
-                decisive = standing.window.amount, standing.remaining, seconds
-    if decisive is None:
+    if not counted:
         return []
+    policies, states, decisive = [], [], None
+    for name, _, rate, verdict in counted:
+        policy, labels = _policy(name, rate)
+        policies.append(policy)
+        for label, standing in zip(labels, verdict.standings, strict=True):
+            states.append(f"{label};r={standing.remaining};t={ceil(standing.seconds)}")
+        found = verdict.decisive
+        if decisive is None or (found.remaining, -found.seconds) < (decisive.remaining, -decisive.seconds):
+            decisive = found
+    assert decisive is not None  # noqa: S101 - each was counted by one window at least
     return [
         (b"ratelimit-policy", ", ".join(policies).encode()),
         (b"ratelimit", ", ".join(states).encode()),
-        (b"ratelimit-limit", b"%d" % decisive[0]),
-        (b"ratelimit-remaining", b"%d" % decisive[1]),
-        (b"ratelimit-reset", b"%d" % decisive[2]),
+        (b"ratelimit-limit", b"%d" % decisive.window.amount),
+        (b"ratelimit-remaining", b"%d" % decisive.remaining),
+        (b"ratelimit-reset", b"%d" % ceil(decisive.seconds)),
     ]
 
 
 @lru_cache(1024)
-def _label(name: str, seconds: int) -> str:
-    """A limit's name as a string of structured fields (RFC 9651), of which none may come twice in a list."""
+def _policy(name: str, rate: Rate) -> tuple[str, tuple[str, ...]]:
+    """A limit's part of ``RateLimit-Policy``, and the names of its windows: strings (RFC 9651), of which none may come twice."""
     shown = "".join(letter if " " <= letter <= "~" and letter not in '"\\' else "_" for letter in name)
-    return f'"{shown} {seconds}s"' if seconds else f'"{shown}"'
+    several = len(rate.windows) > 1
+    labels = tuple(f'"{shown} {window.seconds}s"' if several else f'"{shown}"' for window in rate.windows)
+    parts = (f"{label};q={window.amount};w={window.seconds}" for label, window in zip(labels, rate.windows, strict=True))
+    return ", ".join(parts), labels

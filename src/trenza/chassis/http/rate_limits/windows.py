@@ -40,6 +40,8 @@ class Verdict(NamedTuple):
     @property
     def decisive(self) -> Standing:
         """The window that a client should heed: of those that are full the one to wait for longest, else the fullest."""
+        if len(self.standings) == 1:
+            return self.standings[0]
         return min(self.standings, key=lambda standing: (standing.remaining, -standing.seconds))
 
 
@@ -78,14 +80,17 @@ class MemoryWindows:
         """Count one request. It waits for nothing."""
         now = self._moment()
         found = [(window, *self._look(key, window, now)) for window in rate.windows]
-        allowed = all(len(hits) - gone < window.amount for window, hits, gone in found)
+        allowed = True
+        for window, hits, gone in found:
+            if len(hits) - gone >= window.amount:
+                allowed = False
         standings = []
         for window, hits, gone in found:
             if allowed:
                 hits.append(now)
                 self._hits += 1
             left = window.amount - (len(hits) - gone)
-            standings.append(Standing(window, left, max(0.0, hits[gone] + window.seconds - now) if gone < len(hits) else 0.0))
+            standings.append(Standing(window, left, hits[gone] + window.seconds - now if gone < len(hits) else 0.0))
         if self._callers > self._most_callers or self._hits > self._most_hits:
             self._forget()
         return Verdict(allowed, tuple(standings), now)
@@ -108,12 +113,17 @@ class MemoryWindows:
 
     def _moment(self) -> float:
         """Now, and never earlier than before: the moments stay sorted even where a clock is set back."""
-        self._latest = max(self._latest, self._now())
-        return self._latest
+        now = self._now()
+        if now < self._latest:
+            return self._latest
+        self._latest = now
+        return now
 
     def _look(self, key: str, window: Window, now: float) -> tuple[array[float], int]:
         """The moments of a caller, and how many of them have left the window."""
-        logs = self._logs.setdefault(window, OrderedDict())
+        logs = self._logs.get(window)
+        if logs is None:
+            logs = self._logs[window] = OrderedDict()
         hits = logs.get(key)
         if hits is None:
             self._sweep(logs, now - window.seconds)
