@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trenza.chassis.http.phrases import Phrase, Phrases
     from trenza.chassis.http.problem import Problem
     from trenza.chassis.http.provided import provided
+    from trenza.chassis.http.rate_limits import limited
     from trenza.chassis.identifiers import uuid7
     from trenza.chassis.messages.definitions import (
         Backoff,
@@ -63,6 +64,7 @@ __all__ = [
     "documented_problems",
     "get_logger",
     "handles",
+    "limited",
     "operation",
     "provided",
     "public",
@@ -86,6 +88,7 @@ _HOMES = {
     "trenza.chassis.http.phrases": ("Phrase", "Phrases"),
     "trenza.chassis.http.problem": ("Problem",),
     "trenza.chassis.http.provided": ("provided",),
+    "trenza.chassis.http.rate_limits": ("limited",),
     "trenza.chassis.identifiers": ("uuid7",),
     "trenza.chassis.messages.definitions": (
         "Backoff",

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import Result
 
 from trenza.chassis.auth.keys import SigningKey
+from trenza.chassis.testing.redis_server import RedisServer
 from trenza.chassis.testing.server_process import ServerProcess, free_port
 
 Trenza = Callable[..., Result]
@@ -290,3 +291,22 @@ def test_the_client_needs_a_server_and_a_token(trenza: Trenza, tmp_path: Path, m
     wrong = trenza("photos", "get", "01a2005d-c6c6-765d-acc2-27abbe5eb2bd", "--url", "nowhere", "--token", "x")
     assert wrong.exit_code == 2
     assert "--url is 'nowhere'; write it like http://127.0.0.1:8000" in wrong.stderr
+
+
+async def test_the_doctor_asks_redis_and_shows_no_password(
+    trenza: Trenza, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRENZA_REDIS_TIMEOUT_SECONDS", "5")
+    arguments = ("doctor", "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    async with RedisServer.running() as redis:
+        monkeypatch.setenv("TRENZA_REDIS_URL", redis.url)
+        found = await asyncio.to_thread(trenza, *arguments)
+    lost = await asyncio.to_thread(trenza, *arguments)
+    assert "rate limits are counted there" in found.stdout
+    assert f"Redis at 127.0.0.1:{redis.port}" in lost.stdout
+    assert "check TRENZA_REDIS_URL" in lost.stdout
+    assert redis.password not in found.stdout + lost.stdout
+    monkeypatch.setenv("TRENZA_REDIS_URL", "http://redis")
+    refused = await asyncio.to_thread(trenza, *arguments)
+    assert "TRENZA_REDIS_URL is no address of a Redis" in refused.stdout
+    assert refused.exit_code == 1

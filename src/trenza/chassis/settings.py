@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from trenza.chassis.failpoints import parse_failpoint
+from trenza.chassis.rates import Rate
 
 __all__ = ["MINIMUM_SECRET_LENGTH", "CannotStart", "InvalidSettings", "PlatformSettings", "UnsafeSettings", "load_settings"]
 
@@ -78,6 +80,25 @@ class PlatformSettings(BaseSettings):
     """Key of the HMAC of local signed URLs; None: one is made in the data folder."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias=_named("CORS_ORIGINS"))
     """Origins whose pages may call the API, separated by commas."""
+    rate_limit_enabled: bool = True
+    """Whether requests are counted and refused at all, by these rates and by those that routes declare."""
+    rate_limit_anonymous: str = "100/minute"
+    """How often one address (of IPv6: one /64) may ask without a valid token: ``100/minute``, ``5/10 minutes``, or several
+    windows, ``10/second, 1000/day``; ``off`` for no limit."""
+    rate_limit_authenticated: str = "6000/minute"
+    """How often the subject of valid tokens may ask, whatever their number; and one address by signed links."""
+    rate_limit_exempt: Annotated[tuple[str, ...], NoDecode] = ()
+    """Subjects of tokens that are never counted, separated by commas, such as that of a load test."""
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    """Networks of the proxies in front, separated by commas (``10.0.0.0/8``): from these, and from nobody else, the address of
+    the client is taken from ``TRENZA_FORWARDED_HEADER``."""
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For"
+    """The one header in which trusted proxies name their client, and which they do not let clients write."""
+    redis_url: SecretStr | None = None
+    """``redis://user:password@host:6379/0`` (or ``rediss://``, ``unix://``): processes count requests together there, also on
+    Valkey. None: each counts for itself."""
+    redis_timeout_seconds: float = Field(0.05, gt=0, le=5)
+    """How long a request waits for Redis before its process counts it alone."""
     prometheus_enabled: bool = Field(default=True, validation_alias=_named("PROMETHEUS_ENABLED"))
     """Whether ``/metrics`` answers; in production it demands a token with ``platform:viewer``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -109,11 +130,23 @@ class PlatformSettings(BaseSettings):
     """For fault tests: ``relay.published:3`` kills the process (SIGKILL) when it comes to that point for the third time.
     The points are those of ``trenza.chassis.failpoints``. Production refuses it."""
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "rate_limit_exempt", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         """``https://a.example, https://b.example`` as it is written in an environment variable."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        """``10.0.0.0/8, fd00::/8`` as it is written in an environment variable."""
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("rate_limit_anonymous", "rate_limit_authenticated")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        """A rate that can be read, or none."""
+        return value if value == "off" else str(Rate.read(value))
 
     @field_validator("public_url")
     @classmethod

@@ -31,7 +31,7 @@ ANSWER_SECONDS = 2.0
 LONGEST_ANSWER = 64 * 1024
 
 _FORMATS = {"JPEG": "jpegload", "PNG": "pngload", "WebP": "webpload", "TIFF": "tiffload", "AVIF": "heifload"}
-_EXTRAS = {"postgres": ("asyncpg",), "images": ("pyvips", "PIL", "pi_heif")}
+_EXTRAS = {"postgres": ("asyncpg",), "redis": ("redis",), "images": ("pyvips", "PIL", "pi_heif")}
 
 
 def checks() -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from trenza.chassis.auth.keys import UnusableKey
 from trenza.chassis.blobs import Blobs, BlobsUnavailable, open_blobs
 from trenza.chassis.data import Database, DatabaseUnavailable
+from trenza.chassis.http.rate_limits import RateLimits
 from trenza.chassis.runtime.assembly import read_service_settings
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations, service_prefix
 from trenza.chassis.runtime.object_store import object_store_place, refuse_foreign
@@ -34,6 +35,7 @@ async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list
     findings.append(_key(settings))
     findings += await _databases(services, settings)
     findings.append(await _blobs(services, settings))
+    findings += await _redis(settings)
     return findings
 
 
@@ -139,3 +141,20 @@ async def _blobs(services: tuple[Service, ...], settings: PlatformSettings) -> F
         for database in databases.values():
             await database.close()
     return good("objects", f"{where} can be reached")
+
+
+async def _redis(settings: PlatformSettings) -> list[Finding]:
+    if settings.redis_url is None:
+        return []
+    try:
+        limits = RateLimits(settings)
+    except InvalidSettings as error:
+        return [fail("Redis", problem, "") for problem in error.problems]
+    try:
+        if limits.shared is not None:
+            await limits.shared.check()
+    except ConnectionError as error:
+        return [warn("Redis", str(error), "check TRENZA_REDIS_URL, or raise TRENZA_REDIS_TIMEOUT_SECONDS where it is far away")]
+    finally:
+        await limits.close()
+    return [good("Redis", "rate limits are counted there" if limits.enabled else "not used: rate limits are off")]

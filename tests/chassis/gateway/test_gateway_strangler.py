@@ -77,7 +77,7 @@ async def test_legacy_takes_what_no_service_owns_with_its_answers_as_they_are(tm
 
 async def test_a_client_stays_on_its_side(tmp_path: Path) -> None:
     async with scripted(saying(b"new")) as new, scripted(saying(b"old")) as old:
-        async with door(tmp_path, photos(new), declared=moving(old, 40), options=TRUSTED) as front:
+        async with door(tmp_path, photos(new), declared=moving(old, 40), settings=TRUSTED) as front:
             found: Counter[str] = Counter()
             for number in range(60):
                 address = f"198.51.100.{number}"

@@ -17,8 +17,8 @@ from trenza.chassis.data import Database
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages import Messages
 from trenza.chassis.messages.definitions import Delivery, handles, reacts
-from trenza.chassis.messages.reception import UNREADABLE
 from trenza.chassis.messages.maintenance import ORPHAN_GRACE
+from trenza.chassis.messages.reception import UNREADABLE
 from trenza.chassis.messages.tables import inbox
 
 IGNORED = "message ignored, another has its id"

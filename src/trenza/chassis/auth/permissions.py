@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,6 +14,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from trenza.chassis.auth.roles import RoleBook, Roles
 from trenza.chassis.auth.tokens import InvalidToken, TokenVerifier
@@ -33,6 +34,7 @@ __all__ = [
     "SeveralAuthorizations",
     "Unauthenticated",
     "admitted",
+    "bearer_token",
     "check_routes",
     "guards_of",
     "install_auth",
@@ -40,6 +42,7 @@ __all__ = [
     "platform_of",
     "public",
     "requires",
+    "verified_principal",
 ]
 
 DOCUMENT_PATHS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
@@ -47,6 +50,10 @@ DOCUMENT_PATHS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
 
 PLATFORM = "trenza.platform"
 """The key of an ASGI scope that holds the platform's application where a mounted one has taken the place of ``app``."""
+
+
+_VERIFIED = "trenza.verified"
+"""The key of an ASGI scope that holds the token that was verified, and what came of it."""
 
 
 class Unauthenticated(ContractError):
@@ -93,22 +100,37 @@ class _BearerToken(SecurityBase):
         self.scheme_name = "Bearer"
 
     async def __call__(self, connection: HTTPConnection) -> str | None:
-        sent = connection.headers.getlist("authorization")
-        if len(sent) > 1:
-            raise SeveralAuthorizations(len(sent))
-        scheme, _, token = "".join(sent).partition(" ")
-        return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+        return bearer_token(connection.headers.getlist("authorization"))
 
 
 _bearer = _BearerToken()
 
 
+def bearer_token(sent: Sequence[str]) -> str | None:
+    """The token in the ``Authorization`` headers of a request, if it has one. Raises `SeveralAuthorizations`."""
+    if len(sent) > 1:
+        raise SeveralAuthorizations(len(sent))
+    scheme, _, token = "".join(sent).partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def verified_principal(scope: Scope, token: str) -> Principal:
+    """The bearer of a request's token, whose signature is checked once however many ask. Raises `InvalidToken`."""
+    known: tuple[str, Principal | InvalidToken] | None = scope.get(_VERIFIED)
+    if known is None or known[0] != token:  # a middleware of a mounted application may have put in another
+        verifier: TokenVerifier = _state(HTTPConnection(scope), "token_verifier")
+        try:
+            known = token, verifier.verify(token)
+        except InvalidToken as refusal:
+            known = token, InvalidToken(refusal.reason)  # a new one: its trace would keep the whole request alive
+        scope[_VERIFIED] = known
+    if isinstance(known[1], InvalidToken):
+        raise InvalidToken(known[1].reason)
+    return known[1]
+
+
 async def _verified(connection: HTTPConnection, token: Annotated[str | None, Depends(_bearer)]) -> Principal | None:
-    """The bearer, verified once however many requirements a route has."""
-    if token is None:
-        return None
-    verifier: TokenVerifier = _state(connection, "token_verifier")
-    return verifier.verify(token)
+    return None if token is None else verified_principal(connection.scope, token)
 
 
 @dataclass(frozen=True)

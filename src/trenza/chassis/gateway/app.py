@@ -37,6 +37,8 @@ from trenza.chassis.http.limits import BodyTooLarge
 from trenza.chassis.http.middleware import answering_cors
 from trenza.chassis.http.operations import no_calls, no_messages
 from trenza.chassis.http.problem import Problem, problem_response
+from trenza.chassis.http.rate_limits import RateLimits
+from trenza.chassis.http.rate_limits.door import RateLimitDoor
 from trenza.chassis.http.security_headers import SecurityHeaders
 from trenza.chassis.peers import PeerLimits
 from trenza.chassis.settings import CannotStart, PlatformSettings
@@ -68,8 +70,8 @@ class Gateway:
     ``inner`` is this process' own application: it answers for services without ``urls`` and, unless there is a legacy upstream,
     for what no service owns. Its ``document`` gives its OpenAPI document, and ``health`` its checks, to which the gateway adds
     one for each service elsewhere. ``routers`` are further pages of the gateway (the page at ``/docs``), ``messages`` and
-    ``calls`` what ``/health/status`` tells of them. ``tls`` is what `trenza.chassis.peers.client_tls` gives; it does not hold for
-    the legacy upstream, which has a certificate of its own.
+    ``calls`` what ``/health/status`` tells of them. ``rate_limits`` count what is passed on. ``tls`` is what
+    `trenza.chassis.peers.client_tls` gives; it does not hold for the legacy upstream, which has a certificate of its own.
 
     Raises `GatewayMisdeclared`. Serve it within one event loop, and `close` it there.
     """
@@ -89,10 +91,12 @@ class Gateway:
         calls: Callable[[], Mapping[str, Any]] = no_calls,
         routers: Sequence[APIRouter] = (),
         roles: Iterable[Roles] = (),
+        rate_limits: RateLimits | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         declared = declared or GatewayDeclarations()
         self._inner, self._options = inner, options or GatewaySettings()
+        self._trusted = settings.trusted_proxies
         if problems := tuple(declared.problems(tuple(routes))):
             raise GatewayMisdeclared(problems)
         try:
@@ -137,6 +141,11 @@ class Gateway:
         self._shadows = Shadows(self._options.shadow_concurrency)
         self._sockets = Sockets(settings)
         self._remote = answering_cors(self._answer_remotely, settings)
+        self._counted: ASGIApp = self._relay
+        self._counted_sockets: ASGIApp = self._serve_socket
+        if rate_limits is not None:
+            self._counted = RateLimitDoor(self._relay, limits=rate_limits)
+            self._counted_sockets = RateLimitDoor(self._serve_socket, limits=rate_limits)
 
     async def close(self) -> None:
         """End what is under way in the background, and close idle connections."""
@@ -161,17 +170,16 @@ class Gateway:
         plan: Plan | Exception
         head: RequestHead | None = None
         try:
-            head = read_head(scope, self._options.trusted_proxies)
+            head = read_head(scope, self._trusted)
             plan = self._plan(scope, head)
         except _REFUSALS as error:
             plan = error
         if isinstance(plan, Plan) and plan.where is not Where.PROXY:
             await self._answer_here(plan, scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._sockets.serve(plan, head, scope, receive, send)
-        else:
-            scope[_PLAN] = plan, head
-            await self._remote(scope, receive, send)
+            return
+        scope[_PLAN] = plan, head
+        scope["app"] = self._door  # whose state knows how tokens are verified
+        await (self._counted_sockets if scope["type"] == "websocket" else self._remote)(scope, receive, send)
 
     def _plan(self, scope: Scope, head: RequestHead) -> Plan:
         if scope["type"] == "websocket":
@@ -193,7 +201,7 @@ class Gateway:
 
     async def _answer_remotely(self, scope: Scope, receive: Receive, send: Send) -> None:
         """By another process; also what was refused before anybody was asked."""
-        plan, head = scope.pop(_PLAN)
+        plan, head = scope[_PLAN]
         started, status = time.perf_counter(), 0
 
         async def send_and_see(message: Message) -> None:
@@ -206,7 +214,7 @@ class Gateway:
         context = Context(correlation_id=correlation_id, traceparent=None if head is None else head.traceparent)
         with use_context(context):
             try:
-                await self._relay(plan, head, scope, receive, send_and_see)
+                await self._counted(scope, receive, send_and_see)
             except ClientGone:
                 status = status or _CLIENT_GONE
             except Exception as error:
@@ -216,7 +224,12 @@ class Gateway:
             finally:
                 self._record(plan, scope, status or 500, time.perf_counter() - started)
 
-    async def _relay(self, plan: Plan | Exception, head: RequestHead, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        plan, head = scope[_PLAN]
+        await self._sockets.serve(plan, head, scope, receive, send)
+
+    async def _relay(self, scope: Scope, receive: Receive, send: Send) -> None:
+        plan, head = scope[_PLAN]
         if not isinstance(plan, Plan):
             raise plan
         proxy, query = plan.proxy, scope["query_string"]

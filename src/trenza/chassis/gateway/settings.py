@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from ipaddress import IPv4Network, IPv6Network
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["GatewaySettings", "Network"]
 
@@ -34,16 +33,7 @@ class GatewaySettings(BaseSettings):
     """Requests to one service that may be under way at once; more are refused with 503."""
     recovery_seconds: float = Field(5.0, ge=0)
     """How long an open breaker refuses before one request tries the service again: a little more than a restart takes."""
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    """Networks of the proxies in front, separated by commas, such as ``10.0.0.0/8``: from these, and from nobody else,
-    X-Forwarded-For and X-Forwarded-Proto are believed."""
     document_seconds: float = Field(60.0, gt=0)
     """How old the services' OpenAPI documents may become before they are fetched anew."""
     shadow_concurrency: int = Field(16, ge=0)
     """Requests that are sent to both sides at once to compare their answers; more are not compared."""
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        """``10.0.0.0/8, fd00::/8`` as it is written in an environment variable."""
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip()) if isinstance(value, str) else value

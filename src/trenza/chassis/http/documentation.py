@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from trenza.chassis.http.problem import PROBLEM_MEDIA_TYPE
+from trenza.chassis.http.rate_limits.door import UNCOUNTED_PATHS
 
 __all__ = ["documented_problems", "install_documentation"]
 
@@ -44,7 +45,7 @@ _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 
 
 def documented_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route for these statuses. 401, 403, 415 and 422 are added where they follow from the route."""
+    """The ``responses`` of a route for these statuses. 401, 403, 415, 422 and 429 are added where they follow from the route."""
     content = {PROBLEM_MEDIA_TYPE: {"schema": _SCHEMA}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
@@ -65,8 +66,10 @@ def install_documentation(app: FastAPI) -> None:
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
-    for operation in _operations(document):
+    for path, operation in _operations(document):
         answers = operation["responses"]
+        if path not in UNCOUNTED_PATHS:
+            answers.setdefault("429", documented_problems(429)[429])
         if operation.get("security"):
             for status, answer in documented_problems(401, 403).items():
                 answers.setdefault(str(status), answer)
@@ -80,6 +83,6 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for item in document["paths"].values():
-        yield from (item[method] for method in _METHODS if method in item)
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        yield from ((path, item[method]) for method in _METHODS if method in item)

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trenza.chassis.context import Context, new_correlation_id, use_context, valid_correlation_id
 from trenza.chassis.http.limits import BodyLimit
 from trenza.chassis.http.problem import Problem, problem_response
+from trenza.chassis.http.rate_limits import RateLimitDoor, RateLimits
+from trenza.chassis.http.rate_limits.headers import RATE_LIMIT_HEADERS
 from trenza.chassis.http.route_templates import RouteTemplates
 from trenza.chassis.http.security_headers import SecurityHeaders
 from trenza.chassis.settings import PlatformSettings
@@ -54,6 +56,7 @@ CORS_RESPONSE_HEADERS = (
     "Location",
     "Preference-Applied",
     "Retry-After",
+    *RATE_LIMIT_HEADERS,
 )
 CORS_REQUEST_HEADERS = (
     "Authorization",
@@ -196,13 +199,18 @@ def install_middleware(
     body_bytes: int = DEFAULT_BODY_BYTES,
     request_seconds: float = DEFAULT_REQUEST_SECONDS,
     document_paths: Collection[str] = (),
+    rate_limits: RateLimits | None = None,
 ) -> None:
     """Put `Edge` around the application, and CORS around that where ``settings.cors_origins`` names origins.
 
-    ``document_paths`` are pages of mounted applications that show their API as FastAPI makes them.
+    ``document_paths`` are pages of mounted applications that show their API as FastAPI makes them. ``rate_limits`` count what
+    has passed `Edge`, by tokens that `install_auth` makes known; None counts nothing.
     """
     pages = [path for path in (app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url, *document_paths) if path]
     security = SecurityHeaders(https=settings.public_url.startswith("https://"), document_paths=pages)
+    if rate_limits is not None:
+        app.state.rate_limits = rate_limits
+        app.add_middleware(RateLimitDoor, limits=rate_limits)
     app.add_middleware(Edge, security=security, body_bytes=body_bytes, request_seconds=request_seconds)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings))

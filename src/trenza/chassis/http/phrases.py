@@ -10,6 +10,7 @@ from typing import Any, Literal
 from trenza.chassis.contract import ContractError
 from trenza.chassis.http.catalogue import CATALOGUE
 from trenza.chassis.http.gateway_catalogue import GATEWAY_CATALOGUE
+from trenza.chassis.http.rate_limit_catalogue import RATE_LIMIT_CATALOGUE
 
 __all__ = ["PHRASES", "Language", "Phrase", "Phrases", "Refusal", "preferred_language", "say"]
 
@@ -38,7 +39,7 @@ Phrases = Mapping[str, Mapping[Language, Phrase]]
 
 PHRASES: Phrases = {
     code: {"en": Phrase(*english), "es": Phrase(*spanish)}
-    for code, (english, spanish) in {**CATALOGUE, **GATEWAY_CATALOGUE}.items()
+    for code, (english, spanish) in (CATALOGUE | GATEWAY_CATALOGUE | RATE_LIMIT_CATALOGUE).items()
 }
 """The chassis' own words."""
 

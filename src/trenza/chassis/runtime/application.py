@@ -21,6 +21,7 @@ from trenza.chassis.http.middleware import install_middleware
 from trenza.chassis.http.mounted import install_mounted_documents
 from trenza.chassis.http.operations import operations_router
 from trenza.chassis.http.problem import install_problem_handlers
+from trenza.chassis.http.rate_limits import check_limits
 from trenza.chassis.runtime.assembly import Assembly
 from trenza.chassis.runtime.deployment import Deployment
 from trenza.chassis.runtime.entrance import gateway_before
@@ -95,7 +96,7 @@ def assemble(
     install_problem_handlers(app, {code: words for service in services for code, words in service.phrases.items()})
     mounts = tuple(assembly.mounts.values())
     pages = [f"{mount.prefix}{path}" for mount in mounts for path in mount.declared.document_paths]
-    install_middleware(app, settings, document_paths=pages)
+    install_middleware(app, settings, document_paths=pages, rate_limits=assembly.rate_limits)
     health, messages, calls = health_of(assembly), partial(messages_of, assembly), partial(calls_of, assembly)
     if placement.called:
         _open_to_calls(app, assembly)
@@ -112,6 +113,7 @@ def assemble(
     known = RoleBook(roles).scopes
     if problems := (
         *check_routes(app, roles, allowed=(*DOCUMENT_PATHS, *(mount.prefix for mount in mounts))),
+        *check_limits(app),
         *(f"{mount.service}: {problem}" for mount in mounts for problem in mount.declared.problems(mount.prefix, known)),
     ):
         raise WiringError(problems)

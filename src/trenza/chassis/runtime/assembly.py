@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -17,6 +18,7 @@ from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
 from trenza.chassis.http.idempotency import free_interrupted_keys
 from trenza.chassis.http.mounted import Mounted
+from trenza.chassis.http.rate_limits import RateLimits
 from trenza.chassis.messages import Messages, NeighbourTransport, open_transport
 from trenza.chassis.messages.transports.base import Transport
 from trenza.chassis.runtime.broker import BrokerWatch
@@ -96,6 +98,12 @@ class Assembly:
         self.readiness = Readiness(settings.drain_seconds)
         self.databases = open_databases(self.services, settings)
         self.blobs: Blobs = open_blobs(settings)
+        # Limits heed a clock that is given, but not the machine's, which may be set.
+        self.rate_limits = RateLimits(
+            self.placement.limited(settings),
+            at_door=not self.placement.behind_gateway,
+            now=time.monotonic if clock is None else lambda: self.clock.now().timestamp(),
+        )
         self.transport = self._transport()
         self.broker = BrokerWatch(self.transport)
         self.messages = self._messages()
@@ -199,6 +207,7 @@ class Assembly:
         async with AsyncExitStack() as stack:
             if self.settings.failpoint is not None:
                 stack.enter_context(killing_at(*parse_failpoint(self.settings.failpoint)))
+            stack.push_async_callback(self.rate_limits.close)
             stack.push_async_callback(self.blobs.close)
             if self.callees is not None:
                 stack.push_async_callback(self.callees.close)

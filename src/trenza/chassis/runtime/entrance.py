@@ -53,6 +53,7 @@ def gateway_before(app: FastAPI, assembly: Assembly, services: tuple[Service, ..
         messages=partial(messages_of, assembly),
         calls=calls,
         routers=(reference_router(),),
+        rate_limits=assembly.rate_limits,
         tls=client_tls(settings),
     )
     return gateway

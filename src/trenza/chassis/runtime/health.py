@@ -33,6 +33,9 @@ def health_of(assembly: Assembly) -> Health:
     for callee in calls_of(assembly):
         # Whoever calls it has an answer for its absence, or fails alone.
         health.add(f"calls to {callee}", partial(_reachable, assembly, callee), required=False)
+    if assembly.rate_limits.shared is not None:
+        # Without Redis each process counts for itself.
+        health.add("rate limits", assembly.rate_limits.shared.check, required=False)
     for service in assembly.services:
         for check in service.checks:
             run = partial(check.run, assembly.implementation_of(service))
