@@ -60,6 +60,7 @@ class Plan:
             )
             for name, process in self.deployment.processes.items()
             for caller in process.services
+            if caller in by_name  # one that could not be loaded has been complained of
             for used in by_name[caller].uses
         )
 
