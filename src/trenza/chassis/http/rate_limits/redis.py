@@ -64,13 +64,13 @@ class RedisWindows:
     def __init__(self, url: str, *, seconds: float) -> None:
         """``redis://``, ``rediss://`` or ``unix://`` as redis-py reads them; raises `ValueError` for others.
 
-        ``seconds`` is for each wait of a connection, whatever limit the caller sets to the whole.
+        ``seconds`` is for getting a connection; how long an answer may take is for the caller to say.
         """
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
             timeout=seconds,
-            socket_timeout=seconds,
+            socket_timeout=None,  # whoever asks has a time-out round the whole; another round each read costs 14 µs
             socket_connect_timeout=seconds,
             protocol=2,  # without the handshake of RESP3, of which nothing is used
             retry=Retry(NoBackoff(), 1),  # a connection that a restart has closed is noticed by using it

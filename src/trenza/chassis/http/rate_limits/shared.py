@@ -79,9 +79,10 @@ class SharedWindows:
                 self._failed(error)
 
     async def check(self) -> None:
-        """Ask Redis, and raise what it ends with: for a health check, which brings its own time-out."""
+        """Ask Redis, and raise `ConnectionError`, which says where it should be, unless it answers as requests need it to."""
         try:
-            await self._redis.ping()
+            async with asyncio.timeout(self._seconds):
+                await self._redis.ping()
         except self._errors as error:
             self._failed(error)
             raise ConnectionError(f"{self._redis.place}: {_reason(error)}; each process counts for itself") from None
