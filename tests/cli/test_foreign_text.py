@@ -93,7 +93,7 @@ def test_ids_are_whole_at_any_terminal(trenza: Trenza, data: Path, columns: int)
     assert "ID" in lines[0]
     assert {line[:36] for line in lines[1:]} == known
     for found in known:
-        assert f"id         {found}" in at_a_terminal(columns, "dead-letters", "show", found, "--data-dir", data).replace(
+        assert f"id          {found}" in at_a_terminal(columns, "dead-letters", "show", found, "--data-dir", data).replace(
             "\x1b[1m", ""
         ).replace("\x1b[0m", "")
 

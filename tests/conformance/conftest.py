@@ -24,6 +24,7 @@ from trenza.chassis.clock import SystemClock
 from trenza.chassis.identifiers import uuid7
 from trenza.chassis.messages import open_transport
 from trenza.chassis.messages.transports.base import Outgoing, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.misdirected import envelope_in
 from trenza.chassis.testing.brokers import BROKERS, Broker, NotInstalled, broker_class, start_broker
 
 PATIENCE = 60.0
@@ -53,7 +54,7 @@ class Inbox:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """Every arrival, the repeated ones too."""
     strange: list[str | bytes] = field(default_factory=list)
-    """What is no envelope."""
+    """What is no envelope, or was refused by the transport."""
     before: Callable[[list[int]], Awaitable[None]] | None = None
     """Called with the numbers of a batch before it is stored; raising loses the acknowledgement."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,9 +62,10 @@ class Inbox:
     async def receive(self, bodies: Sequence[str | bytes]) -> None:
         read: list[dict[str, Any]] = []
         for body in bodies:
-            try:
-                read.append(orjson.loads(body))
-            except ValueError:
+            envelope = envelope_in(body)
+            if "data" in envelope:
+                read.append(envelope)
+            else:
                 self.strange.append(body)
         if self.before is not None:
             await self.before([body["data"]["number"] for body in read])

@@ -135,10 +135,13 @@ async def test_what_others_write_into_a_topic_is_for_the_inbox_to_judge(wires: W
     foreign.produce(topic_of(wires), value=None, key=b"a")
     foreign.produce(topic_of(wires), value=b"not ours", key=b"a", headers=[("type", b"bakery.Burnt")])
     foreign.produce(topic_of(wires), value=b"strange header", key=b"a", headers=[("type", None)])
+    foreign.produce(topic_of(wires), value=message(3, type_="shop.Sold").body, key=b"a", headers=[("type", b"bakery.Baked")])
     assert await asyncio.to_thread(foreign.flush, 30) == 0
     await transport.publish([message(2)])
     assert await inbox.holds(2) == [1, 2]
-    assert inbox.strange == [b"\xff\x00 no envelope", b"", b"strange header"]
+    assert inbox.strange[:3] == [b"\xff\x00 no envelope", b"", b"strange header"]
+    assert len(inbox.strange) == 4
+    assert f"it was sent as one of {topic_of(wires)}, and says that it is shop.Sold".encode() in inbox.strange[3]
 
 
 @both

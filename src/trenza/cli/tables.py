@@ -22,6 +22,8 @@ __all__ = ["cell", "json_text", "print_grid", "print_json", "print_record", "pri
 
 PIPED_WIDTH = 400
 """Columns where standard output is no terminal."""
+_GAP = "  "
+"""Between two cells."""
 _WIDEST = 64
 """Columns of one cell; an id takes 36, and is never cut."""
 _NARROWEST_END = 40
@@ -59,7 +61,7 @@ def print_table(headings: Sequence[str], lines: Sequence[Sequence[str]], *, empt
     console = Console()
     rows = [[*(_line(text, most=_WIDEST) for text in line[:-1]), _line(line[-1])] for line in lines]
     widths = [max(map(cell_len, column)) for column in zip(headings[:-1], *(row[:-1] for row in rows), strict=True)]
-    taken = sum(widths) + len(widths)
+    taken = sum(widths) + len(_GAP) * len(widths)
     room = _room(taken, console.width) if console.is_terminal else PIPED_WIDTH
     _print_lines([Text(_joined(headings, widths, room), "bold"), *(Text(_joined(row, widths, room)) for row in rows)])
 
@@ -68,9 +70,9 @@ def print_record(record: Mapping[str, object]) -> None:
     """A name and a value on each line; what is empty is left out. Further lines of a value are indented."""
     shown = {name: value for name, value in record.items() if value not in (None, "", ())}
     width = max(map(len, shown), default=0)
-    indent = "\n" + " " * (width + 1)
+    indent = "\n" + " " * width + _GAP
     _print_lines(
-        [Text.assemble((f"{name:<{width}} ", "bold"), _text(value).replace("\n", indent)) for name, value in shown.items()]
+        [Text.assemble((f"{name:<{width}}{_GAP}", "bold"), _text(value).replace("\n", indent)) for name, value in shown.items()]
     )
 
 
@@ -107,7 +109,7 @@ def _joined(row: Sequence[str], widths: Sequence[int], room: int) -> str:
     *cells, end = row
     if cell_len(end) > room:
         end = set_cell_size(end, room - 1) + "…"
-    return " ".join([*(set_cell_size(text, width) for text, width in zip(cells, widths, strict=True)), end])
+    return _GAP.join([*(set_cell_size(text, width) for text, width in zip(cells, widths, strict=True)), end])
 
 
 def _print_lines(lines: Sequence[Text]) -> None:

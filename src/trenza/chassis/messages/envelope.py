@@ -120,6 +120,8 @@ class Envelope:
             raise Unreadable(f"the body is no JSON: {error}") from error
         if not isinstance(event, dict):
             raise Unreadable("the body is not a JSON object")
+        if isinstance(event.get("refused"), str):  # by the transport
+            raise Unreadable(event["refused"])
         if event.get("dataref") is not None and "data" not in event:
             raise Unreadable("the object that holds its data is gone")
         for name in ("type", "orderingkey"):

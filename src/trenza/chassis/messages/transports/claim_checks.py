@@ -16,6 +16,7 @@ import orjson
 from trenza.chassis.blobs import BlobMissing, Blobs, BlobsUnavailable
 from trenza.chassis.clock import Clock
 from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.misdirected import envelope_in, refused
 from trenza.chassis.telemetry.logs import get_logger
 
 __all__ = ["CARRIED_BYTES", "KEPT", "ClaimChecks"]
@@ -97,10 +98,14 @@ class ClaimChecks(Transport):
         if key is None:
             return body
         try:
-            return await self._blobs.get(key)
+            whole = await self._blobs.get(key)
         except BlobMissing:
             _log.error("the object of a large message is gone", key=key)
             return body
+        check, checked = envelope_in(body), envelope_in(whole)
+        if (check.get("id"), check.get("type")) != (checked.get("id"), checked.get("type")):
+            return refused(body, "the object that it names holds another message")
+        return whole
 
     async def _sweep_now_and_then(self) -> None:
         while True:
@@ -122,11 +127,8 @@ def _key_in(body: str | bytes) -> str | None:
     """The key that a claim check names. Only keys that we give are believed: a message may come from anybody."""
     if '"dataref"' not in body if isinstance(body, str) else b'"dataref"' not in body:
         return None
-    try:
-        envelope = orjson.loads(body)
-    except ValueError:
-        return None
-    key = envelope.get("dataref") if isinstance(envelope, dict) and "data" not in envelope else None
+    envelope = envelope_in(body)
+    key = envelope.get("dataref") if "data" not in envelope else None
     return key if isinstance(key, str) and _KEY.fullmatch(key) else None
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from trenza.chassis.messages.transports.base import Receiver
 from trenza.chassis.messages.transports.kafka.delivery import Delivery
+from trenza.chassis.messages.transports.misdirected import as_sent
 from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -191,8 +192,15 @@ class Subscription:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _bodies(self) -> list[bytes]:
-        """The bodies of our types. What does not say its type is for the inbox to judge."""
-        return [message.value() or b"" for message in self._batch if (said := _type_of(message)) is None or said in self._types]
+        """The bodies of our types. What does not say its type is for the inbox to judge.
+
+        One that is of no service whose topic it came by becomes a dead letter.
+        """
+        ours = (message for message in self._batch if (said := _type_of(message)) is None or said in self._types)
+        return [self._body(message.value() or b"", message.topic() or "") for message in ours]
+
+    def _body(self, body: bytes, topic: str) -> bytes:
+        return as_sent(body, fits=lambda type_: self._cluster.topic_of(type_) == topic, sent_as=f"one of {topic}")
 
     def _wait(self, consumer: Consumer, seconds: float) -> None:
         while seconds > 0 and not self._leaving.wait(min(seconds, _STAY_SECONDS)):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from trenza.chassis.messages.transports.base import Receiver, TransportUnavailable
+from trenza.chassis.messages.transports.misdirected import as_sent
 from trenza.chassis.messages.transports.rabbitmq.line import Line
 from trenza.chassis.telemetry.logs import get_logger
 
@@ -41,6 +42,7 @@ class Subscription:
         self.task: asyncio.Task[None] | None = None
         self.left = False
         self._receiver = receiver
+        self._queue = ""
         self._holding = False
 
     def leave(self) -> None:
@@ -55,6 +57,7 @@ class Subscription:
         channel.close_callbacks.add(arrivals.lose)
         (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(arrivals.lose)
         await channel.set_qos(prefetch_count=_PREFETCH)
+        self._queue = queue.name
         await queue.consume(arrivals.add)
         return arrivals
 
@@ -65,11 +68,11 @@ class Subscription:
 
     async def _hand_over(self, batch: Sequence[AbstractIncomingMessage], lost: asyncio.Event, line: Line) -> None:
         """Try until it is stored. Nothing is handed back to the queue for a failure here: the broker counts, and gives up."""
-        failures = 0
+        failures, bodies = 0, [self._body(message) for message in batch]
         while not (self.left or lost.is_set()):
             self._holding = True
             try:
-                if await self._stored(batch, first=failures == 0):
+                if await self._stored(bodies, first=failures == 0):
                     async with line.answering():
                         await batch[-1].ack(multiple=True)
                     return
@@ -80,9 +83,18 @@ class Subscription:
                 async with asyncio.timeout(pause_after(failures)):
                     await lost.wait()
 
-    async def _stored(self, batch: Sequence[AbstractIncomingMessage], *, first: bool) -> bool:
+    def _body(self, message: AbstractIncomingMessage) -> bytes:
+        """What it says, if it was sent as what it says that it is.
+
+        Who puts it straight into the queue may do so with any; it takes the right to do so, which an operator has who moves
+        messages about.
+        """
+        key = message.routing_key or ""
+        return message.body if key == self._queue else as_sent(message.body, fits=key.__eq__, sent_as=key)
+
+    async def _stored(self, bodies: Sequence[bytes], *, first: bool) -> bool:
         try:
-            await self._receiver([message.body for message in batch])
+            await self._receiver(bodies)
         except Exception as error:  # noqa: BLE001 - whatever it is, the batch comes again; it is logged
             tell = _log.warning if first else _log.debug
             tell("received messages not stored, trying again", service=self.service, reason=f"{type(error).__name__}: {error}")
