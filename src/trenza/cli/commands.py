@@ -107,6 +107,27 @@ def plan(
 
 
 @app.command()
+def status(
+    deployment: DeploymentName = "monolith",
+    url: Annotated[
+        str | None, typer.Option(envvar="TRENZA_URL", help="Where a deployment of one process is, else http://127.0.0.1:8000.")
+    ] = None,
+    data_dir: DataDir = None,
+    *,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="TRENZA_TOKEN", help="With platform:viewer; else one of the key in the data folder."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask every process how it is: checks, breakers, replicas. Exit code 1 unless all are healthy."""
+    from trenza.cli.status import show_status
+
+    healthy = show_status(deployment=deployment, url=url, token=token, data_dir=data_dir, as_json=as_json)
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
 def token(
     scopes: Annotated[list[str], typer.Argument(metavar="SCOPE", help="What it permits, for example photos:editor.")],
     data_dir: DataDir = None,

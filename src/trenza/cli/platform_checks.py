@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from trenza.chassis.auth.keys import UnusableKey
 from trenza.chassis.blobs import Blobs, BlobsUnavailable, open_blobs
 from trenza.chassis.data import Database, DatabaseUnavailable
+from trenza.chassis.gateway import GatewaySettings
 from trenza.chassis.http.rate_limits import RateLimits
 from trenza.chassis.runtime.assembly import read_service_settings
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations, service_prefix
@@ -63,6 +64,7 @@ def _unknown_variables(services: tuple[Service, ...]) -> list[Finding]:
     prefixes = tuple(service_prefix(service.name) for service in services)
     known = {f"TRENZA_{name.upper()}" for name in PlatformSettings.model_fields}
     known |= {"TRENZA_SECRETS_DIR", "TRENZA_DEPLOYMENT", "TRENZA_PROCESS", "TRENZA_TOKEN", "TRENZA_URL"}
+    known |= {f"TRENZA_GATEWAY_{name.upper()}" for name in GatewaySettings.model_fields}
     for service in services:
         prefix = str(service.settings.model_config.get("env_prefix", ""))
         known |= {f"{prefix}{name}".upper() for name in service.settings.model_fields}

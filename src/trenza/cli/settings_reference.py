@@ -13,6 +13,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from trenza.chassis.gateway import GatewaySettings
 from trenza.chassis.runtime.deployment import read_deployment
 from trenza.chassis.runtime.loading import load_services
 from trenza.chassis.settings import PlatformSettings
@@ -42,6 +43,7 @@ def print_settings(*, deployment: str, markdown: bool) -> None:
     services = load_services(read_deployment(deployment).services)
     kinds: dict[str, type[BaseSettings]] = {
         "the platform": PlatformSettings,
+        "the gateway": GatewaySettings,
         **{service.name: service.settings for service in services},
     }
     if not markdown:

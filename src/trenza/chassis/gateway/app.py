@@ -38,7 +38,7 @@ from trenza.chassis.http.middleware import answering_cors
 from trenza.chassis.http.operations import no_calls, no_messages
 from trenza.chassis.http.problem import Problem, problem_response
 from trenza.chassis.http.rate_limits import RateLimits
-from trenza.chassis.http.rate_limits.door import RateLimitDoor
+from trenza.chassis.http.rate_limits.door import RateLimitDoor, with_rate_limits
 from trenza.chassis.http.security_headers import SecurityHeaders
 from trenza.chassis.peers import PeerLimits
 from trenza.chassis.settings import CannotStart, PlatformSettings
@@ -141,11 +141,10 @@ class Gateway:
         self._shadows = Shadows(self._options.shadow_concurrency)
         self._sockets = Sockets(settings)
         self._remote = answering_cors(self._answer_remotely, settings)
-        self._counted: ASGIApp = self._relay
+        self._rate_limits = rate_limits if rate_limits is not None and rate_limits.enabled else None
         self._counted_sockets: ASGIApp = self._serve_socket
-        if rate_limits is not None:
-            self._counted = RateLimitDoor(self._relay, limits=rate_limits)
-            self._counted_sockets = RateLimitDoor(self._serve_socket, limits=rate_limits)
+        if self._rate_limits is not None:
+            self._counted_sockets = RateLimitDoor(self._serve_socket, limits=self._rate_limits)
 
     async def close(self) -> None:
         """End what is under way in the background, and close idle connections."""
@@ -203,18 +202,22 @@ class Gateway:
         """By another process; also what was refused before anybody was asked."""
         plan, head = scope[_PLAN]
         started, status = time.perf_counter(), 0
+        caller = None if self._rate_limits is None else self._rate_limits.caller(scope)
 
         async def send_and_see(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = message if caller is None else with_rate_limits(message, caller.counted)
             await send(message)
 
         correlation_id = head.correlation_id if head is not None else _correlation_id(scope)
         context = Context(correlation_id=correlation_id, traceparent=None if head is None else head.traceparent)
         with use_context(context):
             try:
-                await self._counted(scope, receive, send_and_see)
+                if self._rate_limits is not None:
+                    await self._rate_limits.count_at_door(scope)
+                await self._relay(scope, receive, send_and_see)
             except ClientGone:
                 status = status or _CLIENT_GONE
             except Exception as error:

@@ -39,7 +39,7 @@ def gateway_before(app: FastAPI, assembly: Assembly, services: tuple[Service, ..
     verifier: TokenVerifier = app.state.token_verifier
 
     def calls() -> dict[str, Any]:
-        return calls_of(assembly) | {f"{state['service']} (gateway)": state for state in gateway.states()}
+        return calls_of(assembly) | {f"{state['service']} service": state for state in gateway.states()}
 
     gateway = Gateway(
         app,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -13,7 +13,7 @@ from trenza.chassis.http.problem import Problem, problem_response, refuse_handsh
 from trenza.chassis.http.rate_limits.headers import rate_limit_headers
 from trenza.chassis.http.rate_limits.limiter import Counted, RateLimits
 
-__all__ = ["UNCOUNTED_PATHS", "UNCOUNTED_PREFIX", "RateLimitDoor"]
+__all__ = ["UNCOUNTED_PATHS", "UNCOUNTED_PREFIX", "RateLimitDoor", "with_rate_limits"]
 
 UNCOUNTED_PATHS: Final = frozenset(("/health", "/health/live", "/health/ready", "/health/status", "/metrics"))
 """Probes and scrapes. Whoever watches a process must see it while others flood it; these answers are cheap and cached."""
@@ -37,9 +37,7 @@ class RateLimitDoor:
         caller = limits.caller(scope)
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start" and caller.counted:
-                message = {**message, "headers": [*message.get("headers", ()), *_further(message, caller.counted)]}
-            await send(message)
+            await send(with_rate_limits(message, caller.counted))
 
         try:
             if limits.at_door:
@@ -50,12 +48,18 @@ class RateLimitDoor:
             await self._app(scope, receive, send_with_headers)
 
 
-def _further(message: Message, counted: Sequence[Counted]) -> Iterator[tuple[bytes, bytes]]:
-    """The fields of an answer. One from a process behind this one may tell of limits itself: then ours join its lists."""
-    told = {name.lower() for name, _ in message.get("headers", ())}
-    for name, value in rate_limit_headers(counted):
-        if name not in told or name in (b"ratelimit", b"ratelimit-policy"):
-            yield name, value
+def with_rate_limits(message: Message, counted: Sequence[Counted]) -> Message:
+    """The message, and where an answer begins, with the fields for what counted it.
+
+    An answer from a process behind this one may tell of limits itself: then ours join its lists.
+    """
+    if message["type"] != "http.response.start" or not counted:
+        return message
+    headers = list(message.get("headers", ()))
+    told = {name.lower() for name, _ in headers}
+    found = rate_limit_headers(counted)
+    headers += [(name, value) for name, value in found if name not in told or name in (b"ratelimit", b"ratelimit-policy")]
+    return {**message, "headers": headers}
 
 
 async def _refuse(refusal: Problem, scope: Scope, receive: Receive, send: Send) -> None:
