@@ -29,6 +29,8 @@ KEYS = 5
 SILENT = "does not answer|has not confirmed|no answer in time"
 WITHIN_SECONDS = 10.5
 """Ten, as promised, and a little for a machine under load."""
+STOP_SECONDS = 20.0
+"""Less than a drain may take."""
 
 
 @pytest.fixture
@@ -160,3 +162,23 @@ async def test_a_slow_line_only_slows(proxy: TcpProxy, wires: Wires, inbox_of: A
     await inbox.holds(100)
     in_order(inbox, 100)
     assert len(inbox.bodies) == 100, "repeated"
+
+
+async def test_a_broker_that_does_not_answer_holds_up_no_stop(proxy: TcpProxy, wires: Wires, inbox_of: Any, message: Any) -> None:
+    """Least of all while it owes the answer to an acknowledgement."""
+    inbox, sender, receiver = inbox_of(), wires.connect(), wires.connect()
+
+    async def stall(_: list[int]) -> None:
+        proxy.stall()
+
+    inbox.before = stall
+    await receiver.subscribe("shop", BAKED, inbox.receive)
+    sending = asyncio.create_task(wires.published(sender, message(0)))
+    await inbox.holds(1)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await receiver.unsubscribe("shop")
+            await receiver.close()
+    finally:
+        proxy.flow()
+    await sending
