@@ -129,7 +129,7 @@ real servers on loopback. No Apache Kafka and no AWS was at hand: Tansu and noid
 other's.
 
 """
-_PLACE = re.compile(r"tests/conformance/(test_transports|test_effects)\.py::(test_[a-z_0-9]+)\[([^\]]+)\]")
+_PLACE = re.compile(r"tests/conformance/(test_transports|test_network|test_effects)\.py::(test_[a-z_0-9]+)\[([^\]]+)\]")
 
 
 class Table:
@@ -207,13 +207,19 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-async def wires(request: pytest.FixtureRequest, broker: Broker, tmp_path: Path) -> AsyncIterator[Wires]:
-    """Names of this test alone on the broker, and an object store."""
+def url(broker: Broker) -> str:
+    """The way to the broker, with names of this test alone."""
+    return broker.url(f"t{uuid4().hex[:12]}")
+
+
+@pytest.fixture
+async def wires(request: pytest.FixtureRequest, broker: Broker, url: str, tmp_path: Path) -> AsyncIterator[Wires]:
+    """Transports of this test alone on the broker, and an object store."""
     if reason := broker.faults.get(request.function.__name__):
         pytest.skip(reason)
     signer = UrlSigner(b"k" * 32, public_url="http://127.0.0.1:8000")
     blobs = LocalBlobs(tmp_path / "blobs", spool=tmp_path / "spool", url_signer=signer)
-    wires = Wires(broker.url(f"t{uuid4().hex[:12]}"), blobs)
+    wires = Wires(url, blobs)
     yield wires
     await wires.close()
     await blobs.close()

@@ -53,49 +53,6 @@ async def test_another_process_goes_on_in_order_when_the_receiver_is_cut_off(
         assert await standby.holds(500) == list(range(500))
 
 
-async def test_a_receiver_that_is_cut_off_comes_back(broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any) -> None:
-    async with TcpProxy.before(*broker.address) as proxy:
-        inbox, sender = inbox_of(), wires.connect()
-        await wires.connect(through(proxy, wires.url, broker)).subscribe("shop", BAKED, inbox.receive)
-        for turn in range(3):
-            await sender.publish([message(number) for number in range(turn * 100, turn * 100 + 100)])
-            await inbox.until(lambda: len(inbox.numbers()) > turn * 100)  # noqa: B023 - it ends within the turn
-            proxy.cut()
-        assert await inbox.holds(300) == list(range(300))
-
-
-async def test_a_sender_that_is_cut_off_leaves_no_gap(broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any) -> None:
-    async with TcpProxy.before(*broker.address) as proxy:
-        inbox, sender = inbox_of(), wires.connect(through(proxy, wires.url, broker))
-        await wires.connect().subscribe("shop", BAKED, inbox.receive)
-        await sender.ping()
-        for start in range(0, 1000, 200):
-            batch = [message(number, padding=2000) for number in range(start, start + 200)]
-            sending = asyncio.create_task(wires.published(sender, *batch))
-            await inbox.until(lambda: len(inbox.numbers()) > start)  # noqa: B023 - it ends within the turn
-            proxy.cut()
-            await sending
-        assert await inbox.holds(1000) == list(range(1000))
-
-
-async def test_a_broker_that_does_not_confirm_is_given_up_within_seconds(
-    broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any
-) -> None:
-    async with TcpProxy.before(*broker.address) as proxy:
-        inbox, sender = inbox_of(), wires.connect(through(proxy, wires.url, broker))
-        await wires.connect().subscribe("shop", BAKED, inbox.receive)
-        await sender.publish([message(0)])
-        proxy.stall()
-        for ask in (sender.publish([message(1)]), sender.ping()):
-            begun = time.monotonic()
-            with pytest.raises(TransportUnavailable, match="does not answer"):
-                await ask
-            assert time.monotonic() - begun < WITHIN_SECONDS
-        proxy.flow()
-        await wires.published(sender, message(2))
-        await inbox.until(lambda: 2 in inbox.numbers())
-
-
 async def test_a_broker_without_memory_is_told_of_and_goes_on_delivering(
     broker: RabbitMQ, wires: Wires, inbox_of: Any, message: Any
 ) -> None:

@@ -29,6 +29,8 @@ _STAY_SECONDS = 0.2
 """How often a member that waits for its receiver answers the group."""
 _HAND_OVER_SECONDS = 5.0
 """How long a delivery under way may hold up a rebalance before it is cancelled."""
+_LEAVE_SECONDS = 6.0
+"""How long a leave waits for Kafka; its client gives up telling the group after five seconds, but a commit never."""
 _SESSION_SECONDS = 10
 """How long a member that was killed keeps its partitions."""
 _POLL_SECONDS = 20
@@ -75,14 +77,17 @@ class Subscription:
         """End the delivery under way, or ``at_once`` cancel it, and leave the group.
 
         A thread that has not joined has nothing to give back, and may wait for an answer of Kafka: it is left alone with that.
+        So is one that has no delivery under way and gets no answer to its last commit or its leaving.
         """
         if at_once:
             self._at_once.set()
         with self._joining:
             self._leaving.set()
             joined = self._joined
-        if joined:
-            await self._ended.wait()
+        while joined and not self._ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _LEAVE_SECONDS)
+            joined = (delivery := self._delivery) is not None and not delivery.wait(0)
 
     # ── in the thread ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
