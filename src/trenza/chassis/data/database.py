@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from trenza.chassis.data.connections import Connections
 from trenza.chassis.data.notices import FileNotices, Notices, PostgresNotices
 from trenza.chassis.data.postgres import postgres_connections
+from trenza.chassis.data.silence import is_away, silence_of
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, open_unit_of_work
@@ -24,22 +24,8 @@ from trenza.chassis.failpoints import Failpoint, reached
 __all__ = ["Database", "DatabaseUnavailable"]
 
 
-_SQLITE_AWAY = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-}
-_POSTGRES_PORT = 5432
 _LAZY_CONNECTIONS = 2
 """For relay, claims and marks, each of which is under way once at a time as a rule."""
-_SQLSTATES_AWAY = ("08", "53", "57P")
-"""PostgreSQL's classes of connection exceptions and insufficient resources, and its operator interventions (Appendix A)."""
-
-
-_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class DatabaseUnavailable(Exception):
@@ -140,25 +126,9 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if _is_away(error):
-                raise DatabaseUnavailable(self._silence(error)) from error
+            if is_away(error):
+                raise DatabaseUnavailable(silence_of(self.url, self.schema, error)) from error
             raise
-
-    def _silence(self, error: BaseException) -> str:
-        """Why the database cannot be used, in one line without the password of its URL."""
-        cause = getattr(error, "orig", None) or error
-        if self.is_sqlite:
-            if _sqlite_code(cause) in _SQLITE_DAMAGED:
-                return (
-                    f"the database of {self.schema} cannot be read: {self.url.database} is damaged or is no SQLite database; "
-                    "restore it from a backup, or move it away to begin with an empty one"
-                )
-            return f"the database of {self.schema} does not answer: {self.url.database}: {_first_line(cause)}"
-        place = self.url.query.get("host") or f"{self.url.host or 'localhost'}:{self.url.port or _POSTGRES_PORT}"
-        return (
-            f"the database of {self.schema} does not answer: PostgreSQL at {place}: {_first_line(cause)}; "
-            "start it, or correct TRENZA_DATABASE_URL"
-        )
 
     @asynccontextmanager
     async def _connected(self, connections: Connections, *, commits_itself: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -167,7 +137,7 @@ class Database:
             try:
                 connection = await stack.enter_async_context(connections.borrowed(commits_itself=commits_itself))
             except (OSError, TypeError) as error:  # the driver takes each option of the URL for an argument
-                raise DatabaseUnavailable(self._silence(error)) from error
+                raise DatabaseUnavailable(silence_of(self.url, self.schema, error)) from error
             yield connection
 
     @asynccontextmanager
@@ -182,7 +152,7 @@ class Database:
             async with asyncio.timeout(timeout), self._connected(self._reader) as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise DatabaseUnavailable(self._silence(error)) from error
+            raise DatabaseUnavailable(silence_of(self.url, self.schema, error)) from error
 
     def notices(self) -> Notices:
         """What other processes tell about this database, and this one."""
@@ -198,20 +168,3 @@ class Database:
         """Close all connections."""
         await asyncio.gather(*self._background)
         await asyncio.gather(*(connections.close() for connections in {self._writer, self._reader, self._lazy}))
-
-
-def _is_away(error: DBAPIError) -> bool:
-    """Whether the database itself is at fault, for now: gone, shutting down, full, locked; not the statement."""
-    sqlstate = getattr(error.orig, "sqlstate", None) or ""
-    away = _sqlite_code(error.orig) in _SQLITE_AWAY | _SQLITE_DAMAGED
-    return error.connection_invalidated or away or sqlstate.startswith(_SQLSTATES_AWAY)
-
-
-def _sqlite_code(error: BaseException | None) -> int:
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the rest is the extended code
-
-
-def _first_line(error: BaseException) -> str:
-    """What the driver says. Drivers name user, host and database, never the password."""
-    said = str(error).partition("\n")[0].rpartition("'>: ")[2].strip()
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
