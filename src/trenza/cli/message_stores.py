@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.failpoints import killing_at, parse_failpoint
-from trenza.chassis.messages import Messages
+from trenza.chassis.messages import Messages, open_broker
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations
 from trenza.chassis.runtime.deployment import load_services, read_deployment
 from trenza.cli.errors import Failure, UsageFailure
@@ -31,6 +31,8 @@ class Scope:
     async def open(self) -> AsyncIterator[dict[str, Messages]]:
         """The messages by service name, for the block. Raises `Failure` for databases that `trenza up` has not made yet."""
         settings = read_settings(self.data_dir)
+        if settings.transport_url is not None:
+            open_broker(settings.transport_url.get_secret_value())  # refuses what `trenza up` would; connects to nothing
         services = {service.name: service for service in load_services(read_deployment(self.deployment).services)}
         urls = database_urls(tuple(services.values()), settings)
         if self.service is not None and self.service not in urls:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 from trenza.chassis.auth.keys import UnusableKey
 from trenza.chassis.blobs import Blobs, BlobsUnavailable, open_blobs
 from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.messages import TransportUnavailable, open_broker
 from trenza.chassis.runtime.assembly import read_service_settings
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations, service_prefix
 from trenza.chassis.runtime.signing import NoLocalKey, signing_key, signing_key_path
@@ -20,6 +21,9 @@ from trenza.chassis.settings import InvalidSettings, PlatformSettings, UnsafeSet
 from trenza.cli.findings import Finding, fail, good, warn
 
 __all__ = ["run"]
+
+_BROKER_SECONDS = 6.0
+"""How long a broker may take to let us in; Kafka's library tells after five why it was not."""
 
 
 async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list[Finding]:
@@ -32,6 +36,7 @@ async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list
     findings.append(_key(settings))
     findings += await _databases(services, settings)
     findings.append(await _blobs(settings))
+    findings += await _broker(settings)
     return findings
 
 
@@ -120,3 +125,23 @@ async def _blobs(settings: PlatformSettings) -> Finding:
         if blobs is not None:
             await blobs.close()
     return good("objects", f"{where} can be reached")
+
+
+async def _broker(settings: PlatformSettings) -> list[Finding]:
+    if settings.transport_url is None:
+        return [good("broker", "none: the services of one process reach each other directly")]
+    try:
+        broker = open_broker(settings.transport_url.get_secret_value())
+    except InvalidSettings as error:
+        return [fail("broker", problem, "") for problem in error.problems]
+    try:
+        async with asyncio.timeout(_BROKER_SECONDS):
+            await broker.reach()
+    except TimeoutError:
+        remedy = "start it, see whether a firewall keeps us from it, or correct TRENZA_TRANSPORT_URL"
+        return [fail("broker", f"{broker.place} does not answer within {_BROKER_SECONDS:.0f} s", remedy)]
+    except TransportUnavailable as error:
+        return [fail("broker", str(error), "")]  # it names the remedy
+    finally:
+        await broker.close()
+    return [good("broker", f"{broker.place} lets us in")]

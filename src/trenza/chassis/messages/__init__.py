@@ -5,8 +5,9 @@ from trenza.chassis.messages.dead_letters import DeadLetter, DeadLetterPage, Dea
 from trenza.chassis.messages.definitions import LeaseLost
 from trenza.chassis.messages.overview import MessagesOverview, QueueState
 from trenza.chassis.messages.service_messages import Messages
+from trenza.chassis.messages.transports.base import TransportUnavailable
 from trenza.chassis.messages.transports.local import LocalTransport
-from trenza.chassis.messages.transports.opening import open_transport
+from trenza.chassis.messages.transports.opening import open_broker, open_transport
 
 __all__ = [
     "DeadLetter",
@@ -19,5 +20,7 @@ __all__ = [
     "QueueState",
     "TaskPage",
     "TaskState",
+    "TransportUnavailable",
+    "open_broker",
     "open_transport",
 ]
