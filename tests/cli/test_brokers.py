@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from typer.testing import Result
 
 from trenza.chassis.testing.brokers import Broker, NotInstalled, start_broker
 from trenza.chassis.testing.server_process import free_port
 
 Trenza = Callable[..., Result]
+INSPECTIONS = Path(__file__).parents[2] / "examples" / "inspections" / "deployment.toml"
 
 
 @pytest.fixture
@@ -50,6 +52,7 @@ def test_an_option_that_cannot_be_meant_is_refused_by_every_command_that_needs_t
     for arguments in (
         ("up", "--port", "0"),
         ("messages", "top"),
+        ("messages", "declare"),
         ("tasks", "list"),
         ("dead-letters", "list"),
     ):
@@ -104,3 +107,33 @@ def test_the_doctor_does_not_wait_for_a_broker_that_says_nothing(
     assert "does not answer" in said
     assert "start it" in said
     assert "a firewall keeps us from it" in said
+
+
+def test_what_services_react_to_is_declared_before_they_run(
+    trenza: Trenza, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: Broker
+) -> None:
+    common = ("--data-dir", tmp_path / "data", "--deployment", INSPECTIONS)
+    unset = trenza("messages", "declare", *common)
+    assert (unset.exit_code, unset.stdout) == (1, "")
+    assert unset.stderr == "trenza: TRENZA_TRANSPORT_URL is not set: without a broker there is nothing to declare\n"
+    monkeypatch.setenv("TRENZA_TRANSPORT_URL", kafka.url("yard"))
+    declared = trenza("messages", "declare", *common)
+    assert declared.exit_code == 0, declared.stderr
+    place = "Kafka at {}:{}".format(*kafka.address)
+    assert declared.stdout == f"inspections: {place} keeps photos.PhotoCompleted, photos.PhotoDeleted\n"
+    assert "yard.photos" in AdminClient({"bootstrap.servers": "{}:{}".format(*kafka.address)}).list_topics(timeout=10).topics
+    other = trenza("messages", "declare", *common, "--service", "photos")
+    assert (other.exit_code, other.stderr) == (2, "trenza: --service is 'photos'; those that react to events: inspections\n")
+    assert trenza("messages", "declare", "--data-dir", tmp_path / "data").stdout == "no service of monolith reacts to events\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_broker_that_is_away_keeps_nothing_and_that_is_one_line(
+    trenza: Trenza, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRENZA_TRANSPORT_URL", f"amqp://someone:hunter2@127.0.0.1:{free_port()}")
+    refused = trenza("messages", "declare", "--data-dir", tmp_path / "data", "--deployment", INSPECTIONS)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("trenza: RabbitMQ at 127.0.0.1:")
+    assert refused.stderr.endswith("refuses the connection; start it, or correct host and port in TRENZA_TRANSPORT_URL\n")
+    assert refused.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What operators ask of each real broker: whether it lets us in and what helps if not."""
+"""What operators ask of each real broker: whether it lets us in and what helps if not, and to keep events for those to come."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tests.conformance.conftest import Wires
 
     from trenza.chassis.testing.brokers import Broker
+    from trenza.chassis.testing.brokers.rabbitmq import RabbitMQ
 
+BAKED = frozenset({"bakery.Baked"})
 rabbitmq = pytest.mark.parametrize(
     "broker", [pytest.param("rabbitmq", marks=pytest.mark.xdist_group("rabbitmq"))], indirect=True, scope="session"
 )
@@ -51,12 +53,27 @@ async def refusal(url: str) -> str:
     return str(refused.value)
 
 
+async def test_a_service_that_has_never_run_gets_what_was_published_since_it_was_declared(
+    wires: Wires, inbox_of: Any, message: Any
+) -> None:
+    inbox, sender = inbox_of(), wires.connect()
+    async with asked(wires.url) as broker:
+        await broker.declare("shop", BAKED)
+        await broker.declare("shop", BAKED)  # which changes nothing
+    await sender.publish([message(number) for number in range(20)])
+    await wires.connect().subscribe("shop", BAKED, inbox.receive)
+    assert await inbox.holds(20) == list(range(20))
+
+
 async def test_a_broker_is_reached_and_one_that_is_away_is_told_of_with_what_helps(broker: Broker, wires: Wires) -> None:
     async with asked(wires.url) as there:
         await there.reach()
     await asyncio.to_thread(broker.stop)
     try:
         said = await refusal(wires.url)
+        async with asked(wires.url) as away, asyncio.timeout(12):
+            with pytest.raises(TransportUnavailable):
+                await away.declare("shop", BAKED)
     finally:
         await asyncio.to_thread(broker.start)
     remedies = (
@@ -84,6 +101,9 @@ async def test_to_be_reached_changes_nothing_on_aws(wires: Wires) -> None:
     said = await refusal(f"{wires.url}&create=false")
     assert "missing on AWS, and create=false: the event bus" in said
     assert said.endswith("; make it, or leave create=false out of TRENZA_TRANSPORT_URL")
+    async with asked(f"{wires.url}&create=false") as broker:
+        with pytest.raises(TransportUnavailable, match="missing on AWS, and create=false: the event bus"):
+            await broker.declare("shop", BAKED)
 
 
 @rabbitmq
@@ -106,6 +126,25 @@ async def test_what_keeps_us_out_of_rabbitmq_is_told_with_what_helps(
         with pytest.raises(TransportUnavailable, match=rf"^RabbitMQ at .*{said}") as told:
             await broker.reach()
     assert "hunter2" not in repr(told.value)
+
+
+@rabbitmq
+async def test_rights_that_rabbitmq_does_not_give_are_told_with_the_command_that_does(broker: RabbitMQ, wires: Wires) -> None:
+    await asyncio.to_thread(broker.control, "add_user", "ana", "ana")
+    await asyncio.to_thread(broker.control, "set_permissions", "ana", "^$", ".*", ".*")
+    async with asked(wires.url.replace("guest:guest", "ana:ana")) as asking:
+        with pytest.raises(TransportUnavailable, match=r"refuses us a right .*'ana'.*; let the user .* `rabbitmqctl set_perm"):
+            await asking.declare("shop", BAKED)
+
+
+@rabbitmq
+async def test_a_queue_of_somebody_else_by_our_name_is_told(wires: Wires) -> None:
+    read = BrokerUrl.read(wires.url)
+    async with await aio_pika.connect(read.text) as connection:
+        await (await connection.channel()).declare_queue(f"{read.prefix}.shop", durable=True)
+    async with asked(wires.url) as broker:
+        with pytest.raises(TransportUnavailable, match=r"by one of our names .*shop.*; remove that, or choose another prefix=…"):
+            await broker.declare("shop", BAKED)
 
 
 @tansu

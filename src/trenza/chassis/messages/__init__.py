@@ -3,6 +3,7 @@
 from trenza.chassis.messages.board import TaskPage, TaskState
 from trenza.chassis.messages.dead_letters import DeadLetter, DeadLetterPage, DeadLetters
 from trenza.chassis.messages.definitions import LeaseLost
+from trenza.chassis.messages.handlers import event_types_of
 from trenza.chassis.messages.overview import MessagesOverview, QueueState
 from trenza.chassis.messages.service_messages import Messages
 from trenza.chassis.messages.transports.base import TransportUnavailable
@@ -21,6 +22,7 @@ __all__ = [
     "TaskPage",
     "TaskState",
     "TransportUnavailable",
+    "event_types_of",
     "open_broker",
     "open_transport",
 ]

@@ -22,6 +22,8 @@ __all__ = ["AwsTransport"]
 _ENDPOINT = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?", re.ASCII)
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 
+_DECLARE_SECONDS = 60.0
+"""How long everything of one service may take that is asked for once: some thirty calls, one after the other."""
 _PATIENCE_SECONDS = 4.0
 """How long to wait until everything is found on AWS. With `CALL_SECONDS` this stays below ten."""
 
@@ -104,6 +106,11 @@ class AwsTransport(BrokerTransport):
         except MissingOnAws:
             if not self._create:
                 raise
+
+    async def declare(self, service: str, types: frozenset[str]) -> None:
+        """Make the queues of a service and what fills them; with ``create=false``, name what is missing."""
+        async with self._answering(_DECLARE_SECONDS):
+            await Topology(await self._opened(), self._prefix, create=self._create).found({service: types})
 
     async def close(self) -> None:
         """Give back what is being stored, and close the connections."""

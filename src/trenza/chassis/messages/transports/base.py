@@ -78,3 +78,10 @@ class BrokerTransport(Transport, Protocol):
     async def reach(self) -> None:
         """Check that the broker lets us in, and make nothing there. Raises `TransportUnavailable`, within seconds."""
         ...
+
+    async def declare(self, service: str, types: frozenset[str]) -> None:
+        """Have messages of these types kept for a service from now on, as if it had run already; nothing is received.
+
+        Raises `TransportUnavailable`. Declaring what exists changes nothing.
+        """
+        ...

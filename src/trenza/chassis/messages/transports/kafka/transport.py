@@ -73,6 +73,10 @@ class KafkaTransport(BrokerTransport):
         """Ask the cluster for its topics."""
         await self.ping()
 
+    async def declare(self, service: str, types: frozenset[str]) -> None:  # noqa: ARG002 - any service may read them all
+        """Make the topics. A service that comes later begins with the oldest message that they have kept."""
+        await in_thread(partial(self._topics.make, {self._cluster.topic_of(type_) for type_ in types}))
+
     async def close(self) -> None:
         """Leave all groups; what is under way is cancelled and not committed."""
         leaving = [subscription.leave(at_once=True) for subscription in self._subscriptions.values()]

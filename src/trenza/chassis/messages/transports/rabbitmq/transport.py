@@ -99,6 +99,11 @@ class RabbitTransport(BrokerTransport):
             await self._publishing.opened()
             await self._publishing.unblocked()
 
+    async def declare(self, service: str, types: frozenset[str]) -> None:
+        """Declare the queue of a service and bind it."""
+        async with self._publishing.answering():
+            await self._declare_queue(await self._ready_channel(), service, types)
+
     async def close(self) -> None:
         """Cancel what is under way, and close both connections."""
         tasks = [subscription.task for subscription in self._subscriptions.values() if subscription.task is not None]
