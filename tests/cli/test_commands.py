@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -231,6 +232,17 @@ def test_the_doctor_names_the_remedy_of_what_is_wrong(trenza: Trenza, tmp_path: 
     assert "start it, or correct TRENZA_DATABASE_URL" in said
     assert f"{port} is in use → is Trenza running already?" in said
     assert any(line.startswith("fail") and "data folder" in line for line in said.splitlines())
+
+
+def test_the_doctor_tells_how_a_database_is_created(
+    trenza: Trenza, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    monkeypatch.setenv("TRENZA_DATABASE_URL", postgres_url.replace("/test_", "/no_"))
+    result = trenza("doctor", "--data-dir", tmp_path / "data", "--port", str(free_port()))
+    assert result.exit_code == 1
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("fail")]
+    assert "database photos" in line
+    assert re.search(r'"(no_\w+)" does not exist; create it there with `createdb \1`, or correct its name', line)
 
 
 async def test_a_token_that_the_server_does_not_trust_is_traced(trenza: Trenza, server: ServerProcess, tmp_path: Path) -> None:

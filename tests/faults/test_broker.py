@@ -1,4 +1,4 @@
-"""A broker that takes connections and never answers: the start does not wait for it, and nor does the end."""
+"""A broker that is away, or takes connections and never answers: nothing waits for it, and operators are told what helps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from trenza.chassis.testing.server_process import ServerProcess
+from trenza.chassis.testing.server_process import ServerProcess, free_port
 
 STOP_SECONDS = 6.5
 """Five, as promised, and a little for a machine under load."""
@@ -57,4 +57,23 @@ async def test_a_broker_that_never_answers_holds_nothing_up(
     assert report["messages"]["photos"]["outbox_waiting"] >= 1
     assert took < STOP_SECONDS
     said = await asyncio.to_thread(server.log.read_text)
+    assert "hunter2" not in said + str(report)
+
+
+async def test_a_broker_that_has_not_been_started_is_told_everywhere_with_what_helps(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {"TRENZA_TRANSPORT_URL": f"amqp://someone:hunter2@127.0.0.1:{port}/%2F"}
+    async with ServerProcess.running(tmp_path / "data", environment=environment) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            operator = {"Authorization": f"Bearer {await server.token('platform:viewer')}"}
+            report = (await client.get("/health/status", headers=operator)).json()
+        said = await asyncio.to_thread(server.log.read_text)
+    reason = f"RabbitMQ at 127.0.0.1:{port} refuses the connection; start it, or correct host and port in TRENZA_TRANSPORT_URL"
+    [check] = [check for check in report["checks"] if check["name"] == "transport"]
+    assert check["reason"] == f"TransportUnavailable: {reason}"
+    [banner] = [line for line in said.splitlines() if line.startswith("  Broker")]
+    assert banner == f"  Broker  away: {reason}. Until it answers, what is announced waits in the outboxes"
+    logged = [line for line in said.splitlines() if "no messages are received" in line]
+    assert len(logged) == 1  # and none for each attempt
+    assert reason in logged[0]
     assert "hunter2" not in said + str(report)

@@ -62,6 +62,8 @@ def _expected(error: Exception) -> tuple[str, int] | None:
     from trenza.chassis.auth.keys import UnusableKey  # noqa: PLC0415
     from trenza.chassis.blobs import BlobsUnavailable  # noqa: PLC0415
     from trenza.chassis.data import DatabaseUnavailable  # noqa: PLC0415
+    from trenza.chassis.messages import TransportUnavailable  # noqa: PLC0415
     from trenza.chassis.settings import CannotStart  # noqa: PLC0415
 
-    return (str(error), 1) if isinstance(error, CannotStart | UnusableKey | DatabaseUnavailable | BlobsUnavailable) else None
+    remedied = (CannotStart, UnusableKey, DatabaseUnavailable, BlobsUnavailable, TransportUnavailable)
+    return (str(error), 1) if isinstance(error, remedied) else None

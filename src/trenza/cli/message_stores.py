@@ -11,7 +11,7 @@ from pathlib import Path
 from trenza.chassis.clock import SystemClock
 from trenza.chassis.data import Database
 from trenza.chassis.failpoints import killing_at, parse_failpoint
-from trenza.chassis.messages import Messages
+from trenza.chassis.messages import Messages, open_broker
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations
 from trenza.chassis.runtime.deployment import read_deployment
 from trenza.chassis.runtime.loading import load_services
@@ -49,6 +49,8 @@ class Scope:
     async def databases(self) -> AsyncIterator[dict[str, Database]]:
         """The databases by service name, for the block. Raises `Failure` for those that `trenza up` has not made yet."""
         settings, services = self.settings(), self._services()
+        if settings.transport_url is not None:
+            open_broker(settings.transport_url.get_secret_value())  # refuses what `trenza up` would; connects to nothing
         urls = database_urls(tuple(services.values()), settings)
         if self.service is not None and self.service not in urls:
             raise UsageFailure(f"--service is {self.service!r}; those with messages: {', '.join(sorted(urls))}")

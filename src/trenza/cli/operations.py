@@ -13,7 +13,9 @@ from trenza.cli.options import AsJson, DataDir, DeploymentName, ServiceName, Yes
 
 __all__ = ["dead_letters", "messages", "objects", "tasks"]
 
-messages = typer.Typer(name="messages", help="See what waits, runs and fails, in all services.", no_args_is_help=True)
+messages = typer.Typer(
+    name="messages", help="See what waits, runs and fails, in all services; declare what they receive.", no_args_is_help=True
+)
 tasks = typer.Typer(name="tasks", help="Look at and cancel background work.", no_args_is_help=True)
 dead_letters = typer.Typer(
     name="dead-letters", help="Messages that failed for good: inspect, redrive, discard.", no_args_is_help=True
@@ -44,6 +46,16 @@ def watch_messages(
 
     scope = message_watching.Scope(data_dir, deployment, service)
     message_watching.watch(scope, once=once, seconds=seconds, as_json=as_json)
+
+
+@messages.command("declare")
+def declare_subscriptions(
+    *, service: ServiceName = None, data_dir: DataDir = None, deployment: DeploymentName = "monolith"
+) -> None:
+    """Have the broker keep events from now on for every service that reacts to any, also where it has never run."""
+    from trenza.cli import message_declaring
+
+    message_declaring.declare(data_dir=data_dir, deployment=deployment, service=service)
 
 
 @tasks.command("list")

@@ -14,6 +14,7 @@ from trenza.chassis.blobs import Blobs, BlobsUnavailable, open_blobs
 from trenza.chassis.data import Database, DatabaseUnavailable
 from trenza.chassis.gateway import GatewaySettings
 from trenza.chassis.http.rate_limits import RateLimits
+from trenza.chassis.messages import TransportUnavailable, open_broker
 from trenza.chassis.runtime.assembly import read_service_settings
 from trenza.chassis.runtime.databases import database_urls, open_database, pending_migrations, service_prefix
 from trenza.chassis.runtime.object_store import object_store_place, refuse_foreign
@@ -24,6 +25,9 @@ from trenza.chassis.settings import CannotStart, InvalidSettings, PlatformSettin
 from trenza.cli.findings import Finding, fail, good, warn
 
 __all__ = ["run"]
+
+_BROKER_SECONDS = 6.0
+"""How long a broker may take to let us in; Kafka's library tells after five why it was not."""
 
 
 async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list[Finding]:
@@ -37,6 +41,7 @@ async def run(services: tuple[Service, ...], settings: PlatformSettings) -> list
     findings += await _databases(services, settings)
     findings.append(await _blobs(services, settings))
     findings += await _redis(settings)
+    findings += await _broker(settings)
     return findings
 
 
@@ -160,3 +165,23 @@ async def _redis(settings: PlatformSettings) -> list[Finding]:
     finally:
         await limits.close()
     return [good("Redis", "rate limits are counted there" if limits.enabled else "not used: rate limits are off")]
+
+
+async def _broker(settings: PlatformSettings) -> list[Finding]:
+    if settings.transport_url is None:
+        return [good("broker", "none: the services of one process reach each other directly")]
+    try:
+        broker = open_broker(settings.transport_url.get_secret_value())
+    except InvalidSettings as error:
+        return [fail("broker", problem, "") for problem in error.problems]
+    try:
+        async with asyncio.timeout(_BROKER_SECONDS):
+            await broker.reach()
+    except TimeoutError:
+        remedy = "start it, see whether a firewall keeps us from it, or correct TRENZA_TRANSPORT_URL"
+        return [fail("broker", f"{broker.place} does not answer within {_BROKER_SECONDS:.0f} s", remedy)]
+    except TransportUnavailable as error:
+        return [fail("broker", str(error), "")]  # it names the remedy
+    finally:
+        await broker.close()
+    return [good("broker", f"{broker.place} lets us in")]

@@ -141,7 +141,7 @@ def _print_banner(settings: PlatformSettings, address: str, seconds: float, toke
 
     ``trouble`` is what the broker's absence looks like.
     """
-    away = f"away: {trouble}; what is announced waits in the outboxes until it answers: start it, or mend TRENZA_TRANSPORT_URL"
+    away = f"away: {trouble}. Until it answers, what is announced waits in the outboxes"
     lines = (
         ("API", address),
         ("Docs", f"{address}/docs"),

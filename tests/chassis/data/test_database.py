@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +16,9 @@ import sqlalchemy as sa
 from trenza.chassis.contract import Event, Task
 from trenza.chassis.data import Database, DatabaseUnavailable, NestedUnitOfWork, forbid_open_work
 from trenza.chassis.data.types import UtcDateTime
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
 
 metadata = sa.MetaData()
 moments = sa.Table("moments", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("at", UtcDateTime))
@@ -118,6 +123,79 @@ async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> No
     with pytest.raises(DatabaseUnavailable, match="the database of test does not answer"):
         await database.ping(0.5)
     await database.close()
+
+
+async def told(url: str) -> set[str]:
+    """Why a database cannot be used, however it is asked; nothing when it can."""
+    database = Database(url, schema="test")
+
+    async def ask(connected: AbstractAsyncContextManager[object]) -> None:
+        async with connected:
+            pass
+
+    asked = await asyncio.gather(database.ping(), ask(database.work()), ask(database.read()), return_exceptions=True)
+    await database.close()
+    assert all(answer is None or isinstance(answer, DatabaseUnavailable) for answer in asked)
+    return {str(answer) for answer in asked if answer is not None}
+
+
+async def test_a_database_that_nobody_has_created_is_told_with_the_command_that_does(postgres_url: str) -> None:
+    [said] = await told(re.sub(r"/test_\w+", "/no%20such", postgres_url))
+    assert "database \"no such\" does not exist; create it there with `createdb 'no such'`, or correct its name" in said
+    assert "start it" not in said
+
+
+async def test_a_role_that_is_not_let_in_is_told_what_to_correct(postgres_url: str) -> None:
+    [said] = await told(postgres_url.replace("postgres@", "nobody:hunter2@"))
+    assert "cannot be used: PostgreSQL at " in said
+    assert 'role "nobody" does not exist; correct user and password in TRENZA_DATABASE_URL, or let them in' in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("postgresql+asyncpg://u:hunter2@127.0.0.1:9/x", "; start it, or correct TRENZA_DATABASE_URL"),
+        ("postgresql+asyncpg://u:hunter2@no-such-host.invalid/x", "; correct the host in TRENZA_DATABASE_URL"),
+        ("postgresql+asyncpg://u:hunter2@127.0.0.1/x?no_such=1", "; correct what follows the ? of TRENZA_DATABASE_URL"),
+    ],
+)
+async def test_what_the_server_cannot_tell_itself_is_told_with_what_helps(url: str, remedy: str) -> None:
+    [said] = await told(url)
+    assert said.startswith("the database of test does not answer: PostgreSQL at ")
+    assert said.endswith(remedy)
+    assert "hunter2" not in said
+
+
+async def test_a_server_that_shuts_down_is_waited_for(postgres_server: PostgresServer, postgres_url: str) -> None:
+    database, said = Database(postgres_url, schema="test"), ""
+    with suppress(DatabaseUnavailable):  # the server waits for this connection, and ends it with the block
+        async with database.read() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+            with postgres_server.closing():
+                async with asyncio.timeout(30):
+                    while True:
+                        said = " ".join(await told(postgres_url))
+                        if "is shutting down" in said:
+                            break
+                        await asyncio.sleep(0.05)  # it has not heard the signal yet
+    await database.close()
+    assert "cannot be used: PostgreSQL at" in said
+    assert "; it is starting, stopping or recovering: wait until it takes connections again" in said
+    assert "start it, or correct" not in said
+
+
+async def test_connections_that_a_server_ends_are_told_so(postgres_url: str) -> None:
+    database, killer = Database(postgres_url, schema="test"), Database(postgres_url, schema="killer")
+    end_the_others = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with pytest.raises(DatabaseUnavailable, match="wait until it is back, or start it"):
+        async with killer.read() as connection, database.work() as work:
+            await connection.execute(end_the_others)
+            await work.execute(sa.text("SELECT 1"))
+    await database.close()
+    await killer.close()
 
 
 async def test_a_living_database_answers(database: Database) -> None:

@@ -20,11 +20,18 @@ async def test_a_region_is_enough(url: str) -> None:
         ("sqs://key:secret@eu-west-1", "credentials"),
         ("sqs://eu-west-1:443", "region"),
         ("sqs://eu-west-1/queue", "region"),
-        ("sqs://eu-west-1?create=no", "create=true or create=false"),
-        ("sqs://eu-west-1?topic=x", "nothing else"),
+        ("sqs://eu_west_1", "'eu_west_1' is no region; write lower-case letters, digits and hyphens"),
+        ("sqs://eu-west-1?create=no", "create is 'no'; write one of true, false, or leave it out for true"),
+        ("sqs://eu-west-1?topic=x", "not known: topic; known are create, prefix"),
     ],
 )
 def test_what_it_cannot_mean_is_refused_without_quoting_it(url: str, what: str) -> None:
     with pytest.raises(ValueError, match=what) as raised:
         AwsTransport(BrokerUrl.read(url))
     assert "secret" not in str(raised.value)
+
+
+def test_an_endpoint_that_is_no_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "localhost:4566")
+    with pytest.raises(ValueError, match=r"AWS_ENDPOINT_URL_SQS.* is no address; write https://host or http://host:port"):
+        AwsTransport(BrokerUrl.read("sqs://eu-west-1"))

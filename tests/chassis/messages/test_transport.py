@@ -18,6 +18,7 @@ from trenza.chassis.data.migrations import upgrade
 from trenza.chassis.messages import LocalTransport
 from trenza.chassis.messages.definitions import Delivery, reacts
 from trenza.chassis.messages.outbox import Outbox
+from trenza.chassis.messages.service_messages import NotStored
 from trenza.chassis.messages.tables import inbox, outbox
 from trenza.chassis.messages.transports.base import Outgoing, TransportUnavailable
 from trenza.chassis.testing.clock import ManualClock
@@ -215,6 +216,27 @@ async def test_the_lease_of_a_relay_that_died_with_its_clock_an_hour_ahead_holds
     assert [message.id for message in taken_over.messages][:1] == [message.id for message in died.messages]
     assert len(taken_over.messages) == 2
     assert await other.claim(10, lease) is None
+
+
+async def test_what_cannot_be_stored_is_told_until_it_is_or_comes_no_more(service_of: Any, database: Any, clock: Any) -> None:
+    messages = service_of(clock=clock)
+
+    async def receive(*, renamed: str) -> None:
+        async with database.work() as work:
+            await work.execute(sa.text(f"ALTER TABLE {renamed}"))
+        await messages.receive(["no envelope"])
+
+    await messages.check_receiving()
+    with pytest.raises(sa.exc.DBAPIError):
+        await receive(renamed="inbox RENAME TO away")
+    with pytest.raises(NotStored, match=r"messages arrive that cannot be stored, and will come again: .*inbox"):
+        await messages.check_receiving()
+    clock.advance(121)  # it has gone to another process
+    await messages.check_receiving()
+    with pytest.raises(sa.exc.DBAPIError):
+        await messages.receive(["no envelope"])
+    await receive(renamed="away RENAME TO inbox")
+    await messages.check_receiving()
 
 
 async def test_unreadable_bodies_become_dead_letters_once(service_of: Any) -> None:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +18,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trenza import Check, Contract, Event, Resources, Schedule, Service, Task, handles, operation, reacts
 from trenza.chassis.auth.permissions import Roles, public, requires
-from trenza.chassis.data import DatabaseUnavailable
+from trenza.chassis.auth.tokens import issue_token
+from trenza.chassis.data import Database, DatabaseUnavailable
 from trenza.chassis.http.provided import provided
 from trenza.chassis.runtime.application import assemble
 from trenza.chassis.runtime.databases import PendingMigrations, database_url, migrate
+from trenza.chassis.runtime.signing import signing_key
 from trenza.chassis.runtime.wiring import WiringError
 from trenza.chassis.settings import InvalidSettings, PlatformSettings, UnsafeSettings
 
@@ -233,6 +236,41 @@ async def test_a_check_that_fails_shows_and_only_a_required_one_counts(settings:
     needed = replace(RECEIVER, checks=(Check("paper", broken),))
     async with client_of(assemble((SENDER, needed), settings)) as client:
         assert (await client.get("/health/ready")).status_code == 503
+
+
+async def health_when(client: httpx.AsyncClient, status: str) -> dict[str, str]:
+    """The checks once health is so; it is asked anew each second."""
+    async with asyncio.timeout(60):
+        while True:
+            report = (await client.get("/health")).json()
+            if report["status"] == status:
+                checks: dict[str, str] = report["checks"]
+                return checks
+            await asyncio.sleep(0.2)
+
+
+async def test_an_inbox_that_cannot_store_what_arrives_degrades_health_until_it_can(settings: PlatformSettings) -> None:
+    """Its database answers, so that nothing else tells."""
+    app = assemble((SENDER, RECEIVER), settings)
+    receiver = Database(database_url("receiver", settings), schema="receiver")
+    operator = issue_token(signing_key(settings), "ana", ("platform:viewer",), timedelta(minutes=5))
+    async with client_of(app) as client:
+        assert (await client.get("/health")).json()["checks"]["receiver inbox"] == "healthy"
+        async with receiver.work() as work:
+            await work.execute(sa.text("ALTER TABLE inbox RENAME TO away"))
+        await app.state.implementations[SenderDesk].greet(name="world")
+        checks = await health_when(client, "degraded")
+        assert {name for name, state in checks.items() if state == "unhealthy"} == {"receiver inbox"}
+        assert (await client.get("/health/ready")).status_code == 200
+        report = (await client.get("/health/status", headers={"Authorization": f"Bearer {operator}"})).json()
+        [reason] = [check["reason"] for check in report["checks"] if check["name"] == "receiver inbox"]
+        assert reason.startswith("NotStored: messages arrive that cannot be stored, and will come again: ")
+        assert "no such table: inbox" in reason
+        async with receiver.work() as work:
+            await work.execute(sa.text("ALTER TABLE away RENAME TO inbox"))
+        await health_when(client, "healthy")
+        assert await asyncio.wait_for(app.state.implementations[ReceiverDesk].received.get(), 20) == "hello world"
+    await receiver.close()
 
 
 class Lost(Contract, service="lost"): ...

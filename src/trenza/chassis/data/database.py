@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from trenza.chassis.data.connections import Connections
 from trenza.chassis.data.notices import FileNotices, Notices, PostgresNotices
 from trenza.chassis.data.postgres import is_closed, postgres_connections
+from trenza.chassis.data.silence import has_refused, is_away, silence_of
 from trenza.chassis.data.sqlite import sqlite_engine
 from trenza.chassis.data.sqlite_connection import SqliteConnection, StatementThread
 from trenza.chassis.data.work import MessageWriter, NoMessages, UnitOfWork, forbid_open_work, note_undecided, open_unit_of_work
@@ -25,25 +25,8 @@ from trenza.chassis.telemetry.logs import get_logger
 __all__ = ["Database", "DatabaseUnavailable"]
 
 
-_SQLITE_AWAY = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-}
-_POSTGRES_PORT = 5432
 _LAZY_CONNECTIONS = 2
 """For relay, claims and marks, each of which is under way once at a time as a rule."""
-_SQLSTATES_AWAY = ("08", "53", "57P")
-"""PostgreSQL's classes of connection exceptions and insufficient resources, and its operator interventions (Appendix A)."""
-
-
-_SQLITE_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_SQLITE_LOST = {sqlite3.SQLITE_IOERR, *_SQLITE_DAMAGED}
-_SQLSTATES_LOST = ("08", "57P")
-"""Errors that end a connection, or a file: a commit under way may have been done."""
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
 """Between two tries to record something while the database is away."""
 
@@ -121,7 +104,7 @@ class Database:
                         reached(Failpoint.WORK_BEFORE_COMMIT)
                         committing = not is_closed(connection)  # what cannot be sent is not done
             except BaseException as error:
-                if committing and not _has_refused(error):
+                if committing and not has_refused(error):
                     note_undecided()
                 raise
         reached(Failpoint.WORK_COMMITTED)
@@ -143,7 +126,7 @@ class Database:
             try:
                 yield connection
             except (DBAPIError, asyncio.CancelledError) as error:
-                if not _has_refused(error):
+                if not has_refused(error):
                     note_undecided()
                 raise
 
@@ -160,25 +143,9 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if _is_away(error):
-                raise DatabaseUnavailable(self._silence(error)) from error
+            if is_away(error):
+                raise DatabaseUnavailable(silence_of(self.url, self.schema, error)) from error
             raise
-
-    def _silence(self, error: BaseException) -> str:
-        """Why the database cannot be used, in one line without the password of its URL."""
-        cause = getattr(error, "orig", None) or error
-        if self.is_sqlite:
-            if _sqlite_code(cause) in _SQLITE_DAMAGED:
-                return (
-                    f"the database of {self.schema} cannot be read: {self.url.database} is damaged or is no SQLite database; "
-                    "restore it from a backup, or move it away to begin with an empty one"
-                )
-            return f"the database of {self.schema} does not answer: {self.url.database}: {_first_line(cause)}"
-        place = self.url.query.get("host") or f"{self.url.host or 'localhost'}:{self.url.port or _POSTGRES_PORT}"
-        return (
-            f"the database of {self.schema} does not answer: PostgreSQL at {place}: {_first_line(cause)}; "
-            "start it, or correct TRENZA_DATABASE_URL"
-        )
 
     @asynccontextmanager
     async def _connected(self, connections: Connections, *, commits_itself: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -187,7 +154,7 @@ class Database:
             try:
                 connection = await stack.enter_async_context(connections.borrowed(commits_itself=commits_itself))
             except (OSError, TypeError) as error:  # the driver takes each option of the URL for an argument
-                raise DatabaseUnavailable(self._silence(error)) from error
+                raise DatabaseUnavailable(silence_of(self.url, self.schema, error)) from error
             yield connection
 
     @asynccontextmanager
@@ -202,7 +169,7 @@ class Database:
             async with asyncio.timeout(timeout), self._connected(self._reader) as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            raise DatabaseUnavailable(self._silence(error)) from error
+            raise DatabaseUnavailable(silence_of(self.url, self.schema, error)) from error
 
     def notices(self) -> Notices:
         """What other processes tell about this database, and this one."""
@@ -242,28 +209,3 @@ class Database:
         self._closing.set()
         await asyncio.gather(*self._background)
         await asyncio.gather(*(connections.close() for connections in {self._writer, self._reader, self._lazy}))
-
-
-def _is_away(error: DBAPIError) -> bool:
-    """Whether the database itself is at fault, for now: gone, shutting down, full, locked; not the statement."""
-    sqlstate = getattr(error.orig, "sqlstate", None) or ""
-    away = _sqlite_code(error.orig) in _SQLITE_AWAY | _SQLITE_DAMAGED
-    return error.connection_invalidated or away or sqlstate.startswith(_SQLSTATES_AWAY)
-
-
-def _has_refused(error: BaseException) -> bool:
-    """Whether a commit that raised this has changed nothing for certain: the database itself says so, and lives on."""
-    if not isinstance(error, DBAPIError) or error.connection_invalidated:
-        return False
-    sqlstate = getattr(error.orig, "sqlstate", None) or ""
-    return not (sqlstate.startswith(_SQLSTATES_LOST) or _sqlite_code(error.orig) in _SQLITE_LOST)
-
-
-def _sqlite_code(error: BaseException | None) -> int:
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the rest is the extended code
-
-
-def _first_line(error: BaseException) -> str:
-    """What the driver says. Drivers name user, host and database, never the password."""
-    said = str(error).partition("\n")[0].rpartition("'>: ")[2].strip()
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

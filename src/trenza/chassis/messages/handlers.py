@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trenza.chassis.messages.definitions import Handler
 
-__all__ = ["NOBODY", "Handlers"]
+__all__ = ["NOBODY", "Handlers", "event_types_of"]
 
 NOBODY = ""
 """The consumer of a message whose type no handler of this release takes."""
@@ -85,3 +85,8 @@ class Handlers:
     def find(self, consumer: str, type_: str) -> Handler | None:
         """The handler of an inbox row, or None when this release does not know it."""
         return self._by_consumer.get(consumer, {}).get(type_)
+
+
+def event_types_of(handlers: Iterable[Handler]) -> frozenset[str]:
+    """The types of events that these handlers react to. Raises `TypeError` as `Handlers` does."""
+    return Handlers(handlers).event_types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -35,11 +35,17 @@ if TYPE_CHECKING:
     from trenza.chassis.messages.transports.base import Transport
     from trenza.chassis.settings import PlatformSettings
 
-__all__ = ["Messages"]
+__all__ = ["Messages", "NotStored"]
 
 _chance = random.SystemRandom().random
 _FLUSH_SECONDS = 5.0
 """How long a drain tries to hand over the outbox when its own time is used up already."""
+_REMEMBERED = timedelta(minutes=2)
+"""Transports bring what was not stored again sooner than this; or they have brought it to another process meanwhile."""
+
+
+class NotStored(Exception):
+    """Messages have arrived that the inbox could not store; they are kept where they came from, and come again."""
 
 
 class Messages:
@@ -91,6 +97,8 @@ class Messages:
         self.maintenance = Maintenance(database, service_name, self._handlers, clock, self._worker.wake)
         self._transport: Transport | None = None
         self._subscribed = self._started = False
+        self._not_stored: tuple[datetime, str] | None = None
+        """When messages last arrived in vain, and why; None when the last ones were stored."""
 
     @property
     def event_types(self) -> frozenset[str]:
@@ -167,8 +175,18 @@ class Messages:
 
     async def receive(self, bodies: Sequence[str | bytes]) -> None:
         """Store envelopes that a transport delivers; once it returns they may be acknowledged."""
-        await self._reception.receive(bodies, self._handlers.consumers_of)
+        try:
+            await self._reception.receive(bodies, self._handlers.consumers_of)
+        except Exception as error:
+            self._not_stored = self._clock.now(), f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise
+        self._not_stored = None
         self._worker.wake()
+
+    async def check_receiving(self) -> None:
+        """Raise `NotStored`, with the reason, while what arrives cannot be stored."""
+        if self._not_stored is not None and self._clock.now() - self._not_stored[0] < _REMEMBERED:
+            raise NotStored(f"messages arrive that cannot be stored, and will come again: {self._not_stored[1]}")
 
     # ── MessageWriter, for units of work ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -40,7 +40,9 @@ class BrokerWatch:
             self._asking = asyncio.create_task(self._ask(), name="question to the broker")
         done, _ = await asyncio.wait({self._asking}, timeout=seconds)
         if not done and self.trouble is None:
-            self.trouble = f"{self._transport.place} does not answer within {seconds:g} s"
+            self.trouble = (
+                f"{self._transport.place} does not answer within {seconds:g} s; start it, or correct TRENZA_TRANSPORT_URL"
+            )
         if self.trouble is not None:
             raise TransportUnavailable(self.trouble)
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from trenza.chassis.data import DatabaseUnavailable
 from trenza.chassis.messages import Messages
 from trenza.chassis.runtime.assembly import Assembly
@@ -36,6 +38,10 @@ def health_of(assembly: Assembly) -> Health:
     if assembly.rate_limits.shared is not None:
         # Without Redis each process counts for itself.
         health.add("rate limits", assembly.rate_limits.shared.check, required=False)
+    # What cannot be stored is kept by whoever brings it.
+    for name, messages in assembly.messages.items():
+        if messages.event_types:
+            health.add(f"{name} inbox", messages.check_receiving, required=False)
     for service in assembly.services:
         for check in service.checks:
             run = partial(check.run, assembly.implementation_of(service))
@@ -58,7 +64,7 @@ async def _reachable(assembly: Assembly, callee: str) -> None:
 
 
 async def messages_of(assembly: Assembly) -> dict[str, dict[str, Any] | None]:
-    """For each service how much waits, runs and is dead, and what the last minute brought; None where its database is silent."""
+    """For each service how much waits, runs and is dead, and what the last minute brought; None where nobody can tell."""
     looks = (_figures(assembly, messages) for messages in assembly.messages.values())
     return dict(zip(assembly.messages, await asyncio.gather(*looks), strict=True))
 
@@ -68,7 +74,7 @@ async def _figures(assembly: Assembly, messages: Messages) -> dict[str, Any] | N
     try:
         async with asyncio.timeout(_LOOK_SECONDS):
             found = await messages.overview.look(after=now - _RATES_OF, until=now)
-    except (DatabaseUnavailable, TimeoutError):
+    except (DatabaseUnavailable, SQLAlchemyError, TimeoutError):  # whatever it is, the checks shall still be told
         return None
     ages = [queue.oldest_seconds for queue in found.queues if queue.oldest_seconds is not None]
     return {

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
-from urllib.parse import parse_qsl, urlsplit
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 from trenza.chassis.messages.transports.aws_clients import CALL_SECONDS, FAILURES, Clients, told
 from trenza.chassis.messages.transports.aws_publishing import Publisher
 from trenza.chassis.messages.transports.aws_queues import Interruptions, Queue, QueueConsumer
-from trenza.chassis.messages.transports.aws_topology import Found, Topology
-from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.aws_topology import Found, MissingOnAws, Topology
+from trenza.chassis.messages.transports.base import BrokerTransport, Outgoing, Receiver, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
+from trenza.chassis.messages.transports.options import Options
 
 __all__ = ["AwsTransport"]
 
+_ENDPOINT = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?", re.ASCII)
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+
+_DECLARE_SECONDS = 60.0
+"""How long everything of one service may take that is asked for once: some thirty calls, one after the other."""
 _PATIENCE_SECONDS = 4.0
 """How long to wait until everything is found on AWS. With `CALL_SECONDS` this stays below ten."""
 
 
-class AwsTransport(Transport):
+class AwsTransport(BrokerTransport):
     """``sqs://region``; credentials and a different endpoint as for every AWS tool (``AWS_*``).
 
     Messages with an ordering key go through a FIFO topic into a FIFO queue for each service, the others through a bus of
@@ -28,11 +36,12 @@ class AwsTransport(Transport):
     """
 
     def __init__(self, url: BrokerUrl) -> None:
-        self._region, self._create = _read(url.text)
+        self._region, self._create = _read(url)
         self.place = f"AWS in {self._region}"
         self._prefix = url.prefix
         self._stack = AsyncExitStack()
         self._clients: Clients | None = None
+        self._opening = asyncio.Lock()
         self._types: dict[str, frozenset[str]] = {}
         self._consumers: dict[str, tuple[QueueConsumer, QueueConsumer]] = {}
         self._stopped: list[QueueConsumer] = []
@@ -89,6 +98,20 @@ class AwsTransport(Transport):
             self._look_again()
             raise TransportUnavailable(f"{self.place} does not answer: {told(error)}") from error
 
+    async def reach(self) -> None:
+        """Ask for the bus, and for the topic where there is one; with ``create=false`` both must be there."""
+        try:
+            async with self._answering(CALL_SECONDS):
+                await Topology(await self._opened(), self._prefix, create=False).found({})
+        except MissingOnAws:
+            if not self._create:
+                raise
+
+    async def declare(self, service: str, types: frozenset[str]) -> None:
+        """Make the queues of a service and what fills them; with ``create=false``, name what is missing."""
+        async with self._answering(_DECLARE_SECONDS):
+            await Topology(await self._opened(), self._prefix, create=self._create).found({service: types})
+
     async def close(self) -> None:
         """Give back what is being stored, and close the connections."""
         consumers = [*self._stopped, *(consumer for pair in self._consumers.values() for consumer in pair)]
@@ -98,6 +121,15 @@ class AwsTransport(Transport):
             self._looking.cancel()
             await asyncio.wait({self._looking})
         await self._stack.aclose()
+
+    @asynccontextmanager
+    async def _answering(self, seconds: float) -> AsyncIterator[None]:
+        """Ask AWS something in here, apart from what this process looks for by itself."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except FAILURES as error:
+            raise TransportUnavailable(f"{self.place} does not answer: {told(error)}") from error
 
     def _look_again(self) -> None:
         self._wanted += 1
@@ -132,19 +164,26 @@ class AwsTransport(Transport):
         self._found_for = wanted
 
     async def _opened(self) -> Clients:
-        """The connections. Only a look opens them, and there is one at a time."""
-        if self._clients is None:
-            self._clients = await Clients.opened(self._region, self._stack)
-        return self._clients
+        """The connections."""
+        async with self._opening:
+            if self._clients is None:
+                self._clients = await Clients.opened(self._region, self._stack)
+            return self._clients
 
 
-def _read(text: str) -> tuple[str, bool]:
+def _read(url: BrokerUrl) -> tuple[str, bool]:
     """The region, and whether to make what is missing. Raises `ValueError`."""
-    parts = urlsplit(text)
+    parts = urlsplit(url.text)
     if not parts.hostname or parts.netloc != parts.hostname or parts.path.strip("/"):
         raise ValueError("it is sqs://region, such as sqs://eu-west-1; credentials come from AWS_* as for every AWS tool")
-    settings = dict(parse_qsl(parts.query, keep_blank_values=True))
-    create = {"true": True, "false": False}.get(settings.pop("create", "true"))
-    if create is None or settings:
-        raise ValueError("after its region come prefix=… and create=true or create=false, and nothing else")
-    return parts.hostname, create
+    if not _REGION.fullmatch(parts.hostname):
+        raise ValueError(
+            f"{parts.hostname!r} is no region; write lower-case letters, digits and hyphens, such as sqs://eu-west-1"
+        )
+    options = Options(url.text, known={"create"})
+    create = options.choice("create", ("true", "false"), default="true")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL_SNS", "AWS_ENDPOINT_URL_SQS"):
+        if (endpoint := os.environ.get(name)) and not _ENDPOINT.fullmatch(endpoint):
+            options.refuse(f"{name}, where AWS is found, is no address; write https://host or http://host:port, or unset it")
+    options.refuse_invalid()
+    return parts.hostname, create == "true"

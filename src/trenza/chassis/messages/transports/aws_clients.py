@@ -29,6 +29,30 @@ _CONNECT_SECONDS = 3
 _CONNECTIONS = 1000
 """More than a process has calls under way; botocore's own bound, ten, would let long polls keep out everything else."""
 
+_REACH = "let the network through to it (proxy, firewall, VPC endpoint), or correct the region or AWS_ENDPOINT_URL"
+_WHO = "correct AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the clock of this machine"
+_NOBODY = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a role"
+_REMEDIES = {
+    "Expired": "renew the credentials in AWS_*",
+    "NoCredentials": _NOBODY,
+    "PartialCredentials": _NOBODY,
+    "CredentialRetrieval": _NOBODY,
+    "TokenRetrieval": _NOBODY,
+    "InvalidClientTokenId": _WHO,
+    "InvalidAccessKeyId": _WHO,
+    "UnrecognizedClient": _WHO,
+    "Signature": _WHO,
+    "InvalidSecurity": _WHO,
+    "AccessDenied": "allow it in the policy of whoever AWS_* names",
+    "AuthorizationError": "allow it in the policy of whoever AWS_* names",
+    "EndpointConnection": _REACH,
+    "ConnectTimeout": _REACH,
+    "ReadTimeout": _REACH,
+    "ConnectionClosed": _REACH,
+    "SSLError": _REACH,
+}
+"""By what AWS' error codes and the names of botocore's errors contain."""
+
 
 @dataclass(frozen=True)
 class Clients:
@@ -61,5 +85,11 @@ def code_of(error: ClientError) -> str:
 
 
 def told(error: BaseException) -> str:
-    """A failure in words; a time-out has none of its own."""
-    return "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+    """A failure in words, with what helps against those that an operator can end."""
+    if isinstance(error, TimeoutError):  # it has no words of its own
+        return f"no answer in time; {_REACH}"
+    code = code_of(error) if isinstance(error, ClientError) else type(error).__name__
+    remedies = [remedy for part, remedy in _REMEDIES.items() if part in code]
+    if not remedies and isinstance(error, aiohttp.ClientError):
+        remedies = [_REACH]
+    return "; ".join([f"{type(error).__name__}: {error}", *remedies[:1]])

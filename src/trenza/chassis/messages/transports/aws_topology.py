@@ -18,7 +18,7 @@ from trenza.chassis.messages.transports.base import TransportUnavailable
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.literals import QueueAttributeNameType
 
-__all__ = ["TYPE_ATTRIBUTE", "Found", "Topology"]
+__all__ = ["TYPE_ATTRIBUTE", "Found", "MissingOnAws", "Topology"]
 
 TYPE_ATTRIBUTE = "type"
 """The attribute of a message on the topic that subscriptions filter by."""
@@ -34,6 +34,10 @@ _PATTERN_LETTERS = 1900
 """An event pattern may have 2048."""
 _VERIFICATIONS = 5
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+
+
+class MissingOnAws(TransportUnavailable):
+    """AWS answers, and lacks what we may not make."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Topology:
                 results = await asyncio.gather(*(look.found(subscriptions[look.name], missing) for look in looks))
                 queues = dict(zip(subscriptions, results, strict=True))
         if missing:
-            raise TransportUnavailable(f"missing on AWS, and create=false: {', '.join(missing)}")
+            remedy = "make it, or leave create=false out of TRENZA_TRANSPORT_URL"
+            raise MissingOnAws(f"missing on AWS, and create=false: {', '.join(missing)}; {remedy}")
         return Found(self._prefix, topic, queues)
 
     async def _bus(self, missing: list[str]) -> _Account | None:

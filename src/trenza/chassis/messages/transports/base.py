@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["Outgoing", "Receiver", "Transport", "TransportUnavailable"]
+__all__ = ["BrokerTransport", "Outgoing", "Receiver", "Transport", "TransportUnavailable"]
 
 Receiver = Callable[[Sequence[str | bytes]], Awaitable[None]]
 """Stores a batch of bodies. Once it returns, the transport may acknowledge them; when it raises, it delivers them again."""
 
 
 class TransportUnavailable(Exception):
-    """The transport did not take the messages over, or it is not known whether it did. They are published again."""
+    """The transport did not take the messages over, or it is not known whether it did. They are published again.
+
+    The message is for operators: which broker it is, what is wrong, and what helps, if anything does. It holds no secret.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +69,19 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Stop delivering and close the connections. A delivery under way is cancelled, and made again elsewhere."""
+        ...
+
+
+class BrokerTransport(Transport, Protocol):
+    """A transport over a broker that others run, with what its operators ask beside the services."""
+
+    async def reach(self) -> None:
+        """Check that the broker lets us in, and make nothing there. Raises `TransportUnavailable`, within seconds."""
+        ...
+
+    async def declare(self, service: str, types: frozenset[str]) -> None:
+        """Have messages of these types kept for a service from now on, as if it had run already; nothing is received.
+
+        Raises `TransportUnavailable`. Declaring what exists changes nothing.
+        """
         ...

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from trenza.chassis.messages.transports.base import Outgoing, TransportUnavailable
+from trenza.chassis.messages.transports.kafka.reasons import SILENT, reason_of
 from trenza.chassis.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Publisher:
     def __init__(self, cluster: Cluster, lost: Callable[[], None]) -> None:
         """``lost`` is called in another thread when no broker is connected any more. Raises `TransportUnavailable`."""
         self._lost = lost
+        self._place = cluster.place
+        self.fault = SILENT
+        """What was last wrong with a connection: why messages have not been confirmed, if they have not."""
         self._retired = Event()
         self._lock = RLock()  # between the messages of one batch nothing is purged
         try:
@@ -50,7 +54,7 @@ class Publisher:
                 )
             )
         except KafkaException as error:
-            raise TransportUnavailable(f"Kafka's producer cannot be made: {error}") from error
+            raise TransportUnavailable(f"{cluster.place} cannot be asked: {error.args[0].str()}") from error
         self._thread = Thread(target=self._listen, name="kafka publisher", daemon=True)
         self._thread.start()
 
@@ -72,7 +76,7 @@ class Publisher:
             self.retire()
             raise
         if batch.error is not None:
-            raise TransportUnavailable(f"Kafka did not take a message: {batch.error}")
+            raise TransportUnavailable(f"{self._place} {reason_of(batch.error)}")
 
     def retire(self) -> None:
         """Publish no more, and drop what has not been sent."""
@@ -112,11 +116,13 @@ class Publisher:
                 self._producer.poll(_LISTEN_SECONDS)
 
     def _on_error(self, error: KafkaError) -> None:
-        _log.warning("the connection to Kafka has a fault", error=str(error))
+        _log.debug("the connection to Kafka has a fault", reason=f"{self._place} {reason_of(error)}")
         if error.fatal():
             self.retire()
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the library's name for its own error
+        if error.name() == "_ALL_BROKERS_DOWN":
             self._lost()
+        else:
+            self.fault = reason_of(error)
 
 
 class _Batch:

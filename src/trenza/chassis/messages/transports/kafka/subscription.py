@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from trenza.chassis.messages.transports.base import Receiver
+from trenza.chassis.messages.transports.base import Receiver, TransportUnavailable
 from trenza.chassis.messages.transports.kafka.delivery import Delivery
+from trenza.chassis.messages.transports.kafka.reasons import reason_of
 from trenza.chassis.messages.transports.misdirected import as_sent
 from trenza.chassis.telemetry.logs import get_logger
 
@@ -61,6 +62,8 @@ class Subscription:
         self._joining, self._joined = Lock(), False
         self._interruptions = 0
         """Since messages were last received."""
+        self._told = set[str]()
+        """The kinds of faults that have been told since then: an attempt each second would fill the log."""
         self._broken = self._paused = False
         self._owned: set[tuple[str, int]] = set()
         self._ahead: list[Message] = []
@@ -99,8 +102,10 @@ class Subscription:
                 self._join()
                 pause = _SHORTEST_PAUSE
             except Exception as error:  # noqa: BLE001 - a subscription goes on trying, whatever it was
+                tell = _log.debug if self._interruptions else _log.warning
                 self._interruptions += 1
-                _log.warning("subscription interrupted", service=self._service, error=f"{type(error).__name__}: {error}")
+                defect = None if isinstance(error, TransportUnavailable) else error
+                tell("no messages are received, trying again", service=self._service, reason=str(error), exc_info=defect)
                 self._leaving.wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         self._tell(self._ended)
@@ -157,6 +162,7 @@ class Subscription:
         if self._interruptions and self._is_heard(consumer, read):
             _log.info("messages are received again", service=self._service, failures=self._interruptions)
             self._interruptions = 0
+            self._told.clear()
         return [] if self._broken else [message for message in read if self._is_ours(message)]
 
     def _is_heard(self, consumer: Consumer, read: Sequence[Message]) -> bool:
@@ -259,7 +265,9 @@ class Subscription:
         self._ahead = [message for message in self._ahead if _place(message) in self._owned]
 
     def _on_error(self, error: KafkaError) -> None:
-        _log.warning("the connection to Kafka has a fault", service=self._service, error=str(error))
+        tell = _log.debug if error.name() in self._told else _log.warning
+        tell("the connection to Kafka has a fault", service=self._service, reason=f"{self._cluster.place} {reason_of(error)}")
+        self._told.add(error.name())
         self._broken |= error.fatal()
         self._interruptions += 1
 

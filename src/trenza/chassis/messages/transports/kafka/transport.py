@@ -1,4 +1,4 @@
-"""The five operations of a transport, over Kafka."""
+"""The operations of a transport, over Kafka."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.base import BrokerTransport, Outgoing, Receiver, TransportUnavailable
 from trenza.chassis.messages.transports.kafka.cluster import Cluster, Topics
 from trenza.chassis.messages.transports.kafka.publisher import Publisher
+from trenza.chassis.messages.transports.kafka.reasons import SILENT
 from trenza.chassis.messages.transports.kafka.subscription import Subscription
 from trenza.chassis.messages.transports.kafka.threads import in_thread
 from trenza.chassis.messages.transports.opening import BrokerUrl
@@ -19,7 +20,7 @@ _PUBLISH_SECONDS = 8.0
 _SUBSCRIBE_SECONDS = 5.0
 
 
-class KafkaTransport(Transport):
+class KafkaTransport(BrokerTransport):
     """Messages in Kafka's topics, in as many partitions as a topic has; those of one ordering key lie in one partition.
 
     A service that subscribes for the first time begins with the oldest message that its topics have kept. Order holds as long as
@@ -44,7 +45,9 @@ class KafkaTransport(Transport):
                     self._publisher = Publisher(self._cluster, self._topics.forget)
                 await self._publisher.publish(addressed)
         except TimeoutError as error:
-            raise TransportUnavailable(f"{self.place} has not confirmed the messages in {_PUBLISH_SECONDS:.0f} s") from error
+            fault = SILENT if self._publisher is None else self._publisher.fault
+            late = f"has not confirmed the messages in {_PUBLISH_SECONDS:.0f} s"
+            raise TransportUnavailable(f"{self.place} {late}: it {fault}") from error
         except TransportUnavailable:
             self._topics.forget()
             raise
@@ -65,6 +68,14 @@ class KafkaTransport(Transport):
     async def ping(self) -> None:
         """Ask the cluster for its topics."""
         await in_thread(self._topics.ask)
+
+    async def reach(self) -> None:
+        """Ask the cluster for its topics."""
+        await self.ping()
+
+    async def declare(self, service: str, types: frozenset[str]) -> None:  # noqa: ARG002 - any service may read them all
+        """Make the topics. A service that comes later begins with the oldest message that they have kept."""
+        await in_thread(partial(self._topics.make, {self._cluster.topic_of(type_) for type_ in types}))
 
     async def close(self) -> None:
         """Leave all groups; what is under way is cancelled and not committed."""

@@ -9,17 +9,11 @@ from contextlib import asynccontextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.connection import make_url
-from aio_pika.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    DeliveryError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-)
+from aio_pika.exceptions import AMQPError
+from yarl import URL
 
 from trenza.chassis.messages.transports.base import TransportUnavailable
-from trenza.chassis.messages.transports.opening import BrokerUrl
+from trenza.chassis.messages.transports.rabbitmq.reasons import reason_of
 
 __all__ = ["Line"]
 
@@ -27,12 +21,6 @@ _PATIENCE_SECONDS = 7.0
 """Within which the broker has answered, or counts as away."""
 _CLOSE_SECONDS = 1.0
 """How long to wait for the broker's farewell; what it held for us is free as soon as the connection is gone."""
-_HEARTBEAT_SECONDS = 10
-"""After two of them without a sign the broker gives a connection up, and what it held to another process."""
-
-_PARAMETERS = {"heartbeat", "name", "connection_timeout", "cafile", "capath", "certfile", "keyfile", "no_verify_ssl"}
-"""Those of the library that an operator may need. A misspelt prefix would let two deployments share their queues."""
-
 _FAILURES = (AMQPError, OSError, RuntimeError)
 """What the library raises when something is wrong with connection or channel; time-outs are among the second."""
 
@@ -43,20 +31,10 @@ for _library in ("aio_pika", "aiormq"):  # they write whole messages at lower le
 class Line:
     """One connection."""
 
-    def __init__(self, url: BrokerUrl, purpose: str) -> None:
-        """``purpose`` is what the broker's own tools call it. Raises `ValueError`, which does not quote the URL."""
-        try:
-            read = make_url(url.text)
-            host, port = read.host, read.port or (5671 if read.scheme == "amqps" else 5672)
-        except ValueError:  # it may quote a part of the password
-            raise ValueError("it is no URL such as amqp://user:password@host:5672/vhost") from None
-        if not host:
-            raise ValueError("it names no host")
-        if unknown := sorted(read.query.keys() - _PARAMETERS):
-            raise ValueError(f"it has a parameter {unknown[0]!r}; there are {', '.join(sorted(_PARAMETERS | {'prefix'}))}")
-        ours = {"heartbeat": str(_HEARTBEAT_SECONDS), "name": f"{url.prefix} {purpose}"}
-        self._url = read.update_query({name: value for name, value in ours.items() if name not in read.query})
-        self.place = f"RabbitMQ at {host}:{port}"
+    def __init__(self, url: URL, purpose: str) -> None:
+        """``purpose`` is what the broker's own tools call it, unless the URL says that."""
+        self._url = url if "name" in url.query else url.update_query(name=purpose)
+        self.place = f"RabbitMQ at {url.host_port_subcomponent}"
         self._connection: AbstractConnection | None = None
         self._opening = asyncio.Lock()
         self.away = False
@@ -115,7 +93,7 @@ class Line:
             blocked = await self._blocked()
             if isinstance(error, OSError) and not blocked:
                 await self.drop()
-            raise TransportUnavailable(f"{self.place} {_reason(error, blocked=blocked)}") from error
+            raise TransportUnavailable(f"{self.place} {reason_of(error, blocked=blocked, patience=_PATIENCE_SECONDS)}") from error
 
     async def _blocked(self) -> bool:
         if self._connection is None or not self._connection.connected.is_set():
@@ -138,19 +116,3 @@ async def _own_cancellations() -> AsyncIterator[None]:
         if task is None or task.cancelling():
             raise
         raise ConnectionError("the connection was closed") from None
-
-
-def _reason(error: Exception, *, blocked: bool) -> str:
-    if blocked:
-        return "takes no messages at present: it lacks memory or disk"
-    match error:
-        case ProbableAuthenticationError() | AuthenticationError():
-            return "refuses the user or the password that TRENZA_TRANSPORT_URL names"
-        case InvalidFrameError():  # it closes instead of opening, and the library shows no more of it
-            return "does not open the virtual host that TRENZA_TRANSPORT_URL names (the default one is written /%2F)"
-        case TimeoutError():
-            return f"does not answer within {_PATIENCE_SECONDS:.0f} s"
-        case DeliveryError():
-            return "refuses a message: a queue has reached the bound that a policy gives it"
-        case _:
-            return f"fails: {type(error).__name__}: {error}"

@@ -9,8 +9,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aio_pika.exceptions import DeliveryError
 
-from trenza.chassis.messages.transports.base import Outgoing, Receiver, Transport, TransportUnavailable
+from trenza.chassis.messages.transports.base import BrokerTransport, Outgoing, Receiver, TransportUnavailable
 from trenza.chassis.messages.transports.opening import BrokerUrl
+from trenza.chassis.messages.transports.rabbitmq.address import read_address
 from trenza.chassis.messages.transports.rabbitmq.line import Line
 from trenza.chassis.messages.transports.rabbitmq.subscription import Subscription, pause_after
 from trenza.chassis.telemetry.logs import get_logger
@@ -24,7 +25,7 @@ returns to its place; without one it may come behind what was published later.""
 _log = get_logger(__name__)
 
 
-class RabbitTransport(Transport):
+class RabbitTransport(BrokerTransport):
     """Publishes on one connection and receives on another: a broker that lacks memory reads no more from those who publish.
 
     A service's queue has one active consumer, in whichever process; the others wait until its channel closes. What it held
@@ -40,8 +41,9 @@ class RabbitTransport(Transport):
         self._events = f"{url.prefix}.events"
         self._dead = f"{url.prefix}.events.dead"  # no service can be called so
         self._prefix = url.prefix
-        self._publishing = Line(url, "publishing")
-        self._receiving = Line(url, "receiving")
+        address = read_address(url)
+        self._publishing = Line(address, f"{url.prefix} publishing")
+        self._receiving = Line(address, f"{url.prefix} receiving")
         self.place = self._publishing.place
         self._subscriptions: dict[str, Subscription] = {}
         self._channel: AbstractChannel | None = None
@@ -91,6 +93,17 @@ class RabbitTransport(Transport):
             await self._publishing.unblocked()
             await self._declare_exchange(channel)
 
+    async def reach(self) -> None:
+        """Log in, open the virtual host, and see whether it takes messages."""
+        async with self._publishing.answering():
+            await self._publishing.opened()
+            await self._publishing.unblocked()
+
+    async def declare(self, service: str, types: frozenset[str]) -> None:
+        """Declare the queue of a service and bind it."""
+        async with self._publishing.answering():
+            await self._declare_queue(await self._ready_channel(), service, types)
+
     async def close(self) -> None:
         """Cancel what is under way, and close both connections."""
         tasks = [subscription.task for subscription in self._subscriptions.values() if subscription.task is not None]
@@ -110,21 +123,21 @@ class RabbitTransport(Transport):
                 await self._declare_exchange(channel)
                 self._channel, self._connection = channel, connection
             for subscription in set(self._subscriptions.values()) - self._declared:
-                await self._declare_queue(self._channel, subscription)
+                await self._declare_queue(self._channel, subscription.service, subscription.types)
                 self._declared.add(subscription)
             return self._channel
 
     async def _declare_exchange(self, channel: AbstractChannel) -> None:
         await channel.declare_exchange(self._events, aio_pika.ExchangeType.TOPIC, durable=True)
 
-    async def _declare_queue(self, channel: AbstractChannel, subscription: Subscription) -> AbstractQueue:
+    async def _declare_queue(self, channel: AbstractChannel, service: str, types: frozenset[str]) -> AbstractQueue:
         """The queue of a service, and the one for what the broker gives up. As a rule they exist already."""
         await self._declare_exchange(channel)
         await channel.declare_exchange(self._dead, aio_pika.ExchangeType.FANOUT, durable=True)
         given_up = await channel.declare_queue(self._dead, durable=True, arguments={"x-queue-type": "quorum"})
         await given_up.bind(self._dead)
         queue = await channel.declare_queue(
-            f"{self._prefix}.{subscription.service}",
+            f"{self._prefix}.{service}",
             durable=True,
             arguments={
                 "x-queue-type": "quorum",
@@ -135,7 +148,7 @@ class RabbitTransport(Transport):
                 "x-overflow": "reject-publish",  # under an operator's bound, what finds no room waits in the outboxes
             },
         )
-        for type_ in sorted(subscription.types):
+        for type_ in sorted(types):
             await queue.bind(self._events, type_)
         return queue
 
@@ -158,7 +171,9 @@ class RabbitTransport(Transport):
             try:
                 async with self._receiving.answering():
                     channel = await (await self._receiving.opened()).channel(publisher_confirms=False)
-                    arrivals = await subscription.consume(channel, await self._declare_queue(channel, subscription))
+                    arrivals = await subscription.consume(
+                        channel, await self._declare_queue(channel, subscription.service, subscription.types)
+                    )
                 if failures:
                     _log.info("messages are received again", service=subscription.service, failures=failures)
                 failures = 0
