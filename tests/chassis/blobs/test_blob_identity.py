@@ -49,7 +49,7 @@ async def test_a_copy_of_all_objects_carries_it_along(local_blobs: Blobs, s3_blo
     assert await s3_blobs.identity() == made
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"trenza", str(uuid4()).encode() * 2])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"trenza", b"5b0f4a5e-4d0c-5b5e-9a39-4d6c7d7f4f61" * 2])
 async def test_what_is_no_identity_is_told_as_such(blobs: Blobs, content: bytes) -> None:
     await blobs.put(MARKER, content, media_type="text/plain")
     for ask in (blobs.identity, blobs.make_identity):
