@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -159,7 +159,7 @@ def grown(postgres_url: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatc
     bucket = s3_server.environment()
     for name, value in bucket.items():
         monkeypatch.setenv(name, value)  # for the operator's look into the bucket
-    return {**bucket, "TRENZA_DATABASE_URL": postgres_url, "TRENZA_BLOBS_URL": f"s3://{s3_server.bucket}/journey"}
+    return {**bucket, "TRENZA_DATABASE_URL": postgres_url, "TRENZA_BLOBS_URL": f"s3://{s3_server.bucket}/{uuid4().hex}"}
 
 
 @pytest.fixture(params=["embedded", pytest.param("grown", marks=pytest.mark.xdist_group("s3"))])

@@ -111,7 +111,9 @@ class Maintenance:
         await self._give_up(orphans.lost)
 
     def _orphans(self) -> _Orphans:
-        unaddressed = sa.and_(inbox.c.consumer == NOBODY, inbox.c.type.in_(self._handlers.event_types))
+        # What came over a transport is an event, whatever its type says: nobody gives a service tasks but itself.
+        own_task = sa.and_(inbox.c.kind == "task", inbox.c.type.in_(self._handlers.types))
+        unaddressed = sa.and_(inbox.c.consumer == NOBODY, sa.or_(inbox.c.type.in_(self._handlers.event_types), own_task))
         handled = sa.tuple_(inbox.c.consumer, inbox.c.type).in_(sorted(self._handlers.pairs))
         waiting = in_state(inbox.c.state, WAITING)
         refused = sa.and_(in_state(inbox.c.state, FAILED), inbox.c.reason == Reason.NO_HANDLER.value)
