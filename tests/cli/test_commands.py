@@ -158,7 +158,7 @@ def test_a_port_in_use_is_one_line(trenza: Trenza, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", port)):
         result = trenza("up", "--data-dir", tmp_path / "data", "--port", str(port))
     assert result.exit_code == 1
-    said = f"trenza: port {port} on 127.0.0.1 is in use: stop what uses it, or choose another with --port\n"
+    said = f"trenza: port {port} on 127.0.0.1 is in use: stop what uses it, or choose another (--port, or its url)\n"
     assert result.stderr.endswith(said)
     assert not (tmp_path / "data").exists()
 

@@ -329,3 +329,16 @@ def test_what_cannot_be_drawn_is_refused_in_a_line(trenza: Trenza, more: tuple[s
     assert refused.exit_code == code
     assert said in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_what_the_gateway_declares_and_cannot_be_is_named_at_once(trenza: Trenza, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[processes.all]\nservices = ["photos", "images"]\n'
+        '[[gateway.moves]]\nprefix = "/api/zzz"\npercent = 5\n'
+        '[[gateway.compositions]]\npath = "/home"\nparts = { again = "/home" }\n'
+    )
+    refused = trenza("plan", "--deployment", file)
+    assert refused.exit_code == 1
+    for said in ("/api/zzz moves from nowhere", "no service owns /api/zzz", "part again of /home is a composition"):
+        assert said in refused.stderr

@@ -79,14 +79,34 @@ async def test_without_their_supervisor_the_processes_drain_and_end(tmp_path: Pa
             await gone(member)
 
 
-async def test_one_that_cannot_start_ends_them_all(tmp_path: Path) -> None:
+async def test_addresses_that_are_taken_are_told_before_anything_starts(tmp_path: Path) -> None:
     file = split_deployment(tmp_path)
     address = next(line for line in file.read_text().splitlines() if "url" in line and "127.0.0.1" in line).rpartition(":")[2]
     with socket.create_server(("127.0.0.1", int(address.strip('"')) + 2)), pytest.raises(EndedEarly) as ended:
         async with ServerProcess.running(tmp_path / "data", deployment=file):
             pass
     assert ended.value.code == 1
-    assert "is in use: stop what uses it" in str(ended.value)
+    assert "deployment 'split' cannot start: images: port" in str(ended.value)
+    assert "is in use: stop what uses it, or choose another" in str(ended.value)
+    assert "│" not in str(ended.value)  # nothing was started
+
+
+async def test_two_deployments_do_not_share_a_gateways_address(tmp_path: Path) -> None:
+    file = split_deployment(tmp_path, gateways=2)
+    async with ServerProcess.running(tmp_path / "data", deployment=file):
+        with pytest.raises(EndedEarly, match="cannot start"):
+            async with ServerProcess.running(tmp_path / "other", deployment=file):
+                pass
+
+
+async def test_one_that_cannot_start_ends_them_all(tmp_path: Path) -> None:
+    file = split_deployment(tmp_path)
+    wrong = {"TRENZA_IMAGES_TIMEOUT_SECONDS": "soon"}
+    with pytest.raises(EndedEarly) as ended:
+        async with ServerProcess.running(tmp_path / "data", deployment=file, environment=wrong):
+            pass
+    assert ended.value.code == 1
+    assert "TRENZA_IMAGES_TIMEOUT_SECONDS is 'soon'" in str(ended.value)
     assert "images could not start (exit code 1); stopping the others" in str(ended.value)
 
 

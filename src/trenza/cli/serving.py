@@ -65,7 +65,7 @@ def serve_process(
     settings = read_settings(data_dir)
     own_host, own_port = process.address(replica)
     host, port = host or own_host, own_port if port is None else port
-    with bind(host, port, shared=process.gateway) as bound:
+    with bind(host, port, shared=process.gateway and process.replicas > 1) as bound:
         if deployment.alone:
             with lock_data_folder(settings.data_dir):
                 return _serve(deployment, name, bound, host, data_dir, alone=deployment.services)

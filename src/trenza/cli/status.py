@@ -21,6 +21,7 @@ __all__ = ["show_status"]
 
 _SECONDS = 5.0
 """How long one process may take; its own checks end after two."""
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _TOKEN_TTL = timedelta(minutes=5)
 
 
@@ -66,6 +67,10 @@ async def _ask(client: httpx.AsyncClient, name: str, url: str) -> dict[str, Any]
     except (httpx.TransportError, ValueError) as error:
         reason = "no connection" if isinstance(error, httpx.ConnectError) else type(error).__name__
         return {**known, "status": "no answer", "reason": reason}
+    if answer.status_code in (_UNAUTHORIZED, _FORBIDDEN):
+        lacking = "is not valid there" if answer.status_code == _UNAUTHORIZED else "lacks platform:viewer"
+        remedy = "unset it for one of the key in --data-dir, or name another"
+        return {**known, "status": "refused", "reason": f"the token of --token or TRENZA_TOKEN {lacking}: {remedy}"}
     if not report:
         return {**known, "status": "no answer", "reason": f"HTTP {answer.status_code}"}
     return {**known, **report}

@@ -11,9 +11,10 @@ from pathlib import Path
 import typer
 
 from trenza.chassis.auth.roles import RoleBook
-from trenza.chassis.runtime.deployment import Process
+from trenza.chassis.runtime.deployment import DeploymentError, Process
 from trenza.chassis.runtime.lock import refuse_half_restored
 from trenza.chassis.runtime.plan import Plan
+from trenza.chassis.runtime.server import AddressUnusable, bind
 from trenza.chassis.runtime.supervision import Member, Supervisor
 from trenza.cli import STARTED
 from trenza.cli.migrating import migrate_all
@@ -32,6 +33,7 @@ def supervise(deployment: str, *, data_dir: Path | None) -> int:
     """
     plan = checked_plan(deployment, data_dir)
     refuse_half_restored(plan.settings.data_dir)
+    _refuse_taken_addresses(plan)
     if plan.settings.environment != "production":
         migrate_all(data_dir=data_dir, deployment=deployment, quiet=True)
     members = [
@@ -48,6 +50,23 @@ def supervise(deployment: str, *, data_dir: Path | None) -> int:
     log = _Log([member.label for member in members])
     supervisor = Supervisor(members, line=log.line, say=log.say, up=lambda: _announce(plan))
     return asyncio.run(supervisor.run())
+
+
+def _refuse_taken_addresses(plan: Plan) -> None:
+    """Raise `DeploymentError` with every address at which something listens already.
+
+    Gateways share theirs among replicas, so that none of them would notice those of another deployment.
+    """
+    problems = []
+    for name, process in plan.deployment.processes.items():
+        for replica in range(1 if process.gateway else process.replicas):
+            host, port = process.address(replica)
+            try:
+                bind(host, port).close()
+            except AddressUnusable as error:
+                problems.append(f"{name}: {error}")
+    if problems:
+        raise DeploymentError(f"deployment {plan.deployment.name!r} cannot start", tuple(problems))
 
 
 def _command(plan: Plan, name: str, replica: int, data_dir: Path | None) -> list[str]:

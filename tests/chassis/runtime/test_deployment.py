@@ -71,6 +71,13 @@ def test_a_file_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
         ),
         ('title = "x"\n[processes.all]\nservices = ["a"]', "title: unknown key; remove it"),
         ("[[", "is not TOML"),
+        ("a = " + "[" * 3000 + "]" * 3000, "is not TOML"),
+        ("a = " + "1" * 6000, "is not TOML"),
+        ('[gateway]\nlegacy = "http://u:p@h"\n[processes.all]\nservices = ["a"]', "gateway.legacy: 'http://u:p@h' is no address"),
+        (
+            '[gateway]\nlegacy = "http://h:999999"\n[processes.all]\nservices = ["a"]',
+            "gateway.legacy: 'http://h:999999' is no",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_naming_the_key_and_the_remedy(tmp_path: Path, text: str, said: str) -> None:

@@ -177,7 +177,10 @@ async def test_a_head_that_does_not_come_is_not_waited_for(free_port: int) -> No
 def test_a_port_in_use_is_one_line_with_a_remedy(free_port: int) -> None:
     with socket.create_server(("127.0.0.1", free_port)), pytest.raises(AddressUnusable) as refusal:
         bind("127.0.0.1", free_port)
-    assert str(refusal.value) == f"port {free_port} on 127.0.0.1 is in use: stop what uses it, or choose another with --port"
+    assert (
+        str(refusal.value)
+        == f"port {free_port} on 127.0.0.1 is in use: stop what uses it, or choose another (--port, or its url)"
+    )
 
 
 def test_an_address_of_another_machine_is_refused() -> None:

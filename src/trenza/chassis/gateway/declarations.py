@@ -18,6 +18,17 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 Path = Annotated[str, Field(pattern=r"^/[^\s#\\]*$")]
 
 
+def _is_address(url: str) -> bool:
+    """Whether it is the root of a process: no path, no credentials, a port that exists."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username or parts.password)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and plain
+
+
 class Composition(BaseModel):
     """``GET path`` answers an object with a member for each of ``parts``: the JSON that a ``GET`` of the part's path answers.
 
@@ -79,8 +90,7 @@ class GatewayDeclarations(BaseModel):
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+            if not _is_address(url):
                 raise ValueError(f"{url!r} is no address of a process: write http://host:port")
         return tuple(url.rstrip("/") for url in value)
 

@@ -50,7 +50,7 @@ def door_app(
     for router in routers:
         app.include_router(router)
 
-    @app.get("/{_path:path}", dependencies=[_COMPOSED])
+    @app.api_route("/{_path:path}", methods=["GET", "HEAD"], dependencies=[_COMPOSED])
     async def compose(request: Request, _path: str) -> Response:
         found = compositions.find(request.scope["raw_path"])
         if found is None:

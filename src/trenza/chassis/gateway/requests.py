@@ -127,7 +127,7 @@ def read_head(scope: Scope, trusted: tuple[Network, ...]) -> RequestHead:
         traceparent=traceparent.decode(),
         authorization=_authorization(read.get(b"authorization")),
         expects_continue=read.get(b"expect", b"").lower() == b"100-continue",
-        repeatable=method in _REPEATABLE or (method == "POST" and b"idempotency-key" in read),
+        repeatable=method in _REPEATABLE or (method == "POST" and _passes_key(read)),
         lines=lines,
     )
     _frame(head, read, scope)
@@ -164,6 +164,12 @@ def _refuse_several(several: set[bytes], scope: Scope) -> None:
     for name in (b"content-length", b"transfer-encoding", b"host"):
         if name in several:
             raise _malformed(f"it has several {name.decode().title()} headers")
+
+
+def _passes_key(read: dict[bytes, bytes]) -> bool:
+    """Whether there is an Idempotency-Key that goes on: one that Connection names stops here, and protects from nothing."""
+    named = {name.strip().lower() for name in read.get(b"connection", b"").split(b",")}
+    return b"idempotency-key" in read and b"idempotency-key" not in named
 
 
 def _drop_named(lines: list[bytes], connection: bytes) -> None:

@@ -179,8 +179,8 @@ def read_deployment(name: str) -> Deployment:
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text, or no path"
             raise DeploymentError(f"deployment file {name}", (f"cannot be read ({reason}); check the path",)) from None
         title, source = path.stem, str(path.absolute())
     else:
@@ -224,9 +224,11 @@ def _nowhere(processes: dict[str, Process]) -> Iterator[str]:
 
 def _parse(text: str, *, where: str) -> _File:
     try:
-        return _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, numbers of thousands of digits, brackets in brackets
         raise DeploymentError(where, (f"is not TOML: {error}",)) from None
+    try:
+        return _File.model_validate(document)
     except ValidationError as error:
         raise DeploymentError(where, tuple(_sentence(dict(item)) for item in error.errors(include_url=False))) from None
 

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from trenza.chassis.contract import Event
+from trenza.chassis.gateway import GatewayDeclarations, GatewayRoute
 from trenza.chassis.runtime.databases import database_urls
 from trenza.chassis.runtime.deployment import Deployment
 from trenza.chassis.runtime.wiring import WiringError, in_dependency_order, wiring_problems
@@ -89,7 +90,16 @@ class Plan:
             database_urls(self.services, self.settings)
         except InvalidSettings as error:
             problems += error.problems
-        return (*problems, *self._closed_doors())
+        return (*problems, *self._closed_doors(), *self._undeclared())
+
+    def _undeclared(self) -> Iterator[str]:
+        """What ``[gateway]`` declares and cannot be."""
+        declared, processes = self.deployment.gateway, self.deployment.processes
+        if declared == GatewayDeclarations():
+            return
+        if len(processes) > 1 and not any(process.gateway for process in processes.values()):
+            yield "gateway: no process is the gateway; write gateway = true for one"
+        yield from declared.problems(tuple(GatewayRoute(s.name, s.contract.paths) for s in self.services))
 
     def _closed_doors(self) -> Iterator[str]:
         """Calls that would go through a gateway, behind which there is no internal route."""

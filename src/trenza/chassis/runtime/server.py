@@ -81,7 +81,7 @@ def _refuse_taken(like: socket.socket, address: Any) -> None:
 
 def _unusable(error: OSError, host: str, port: int) -> AddressUnusable:
     if error.errno == errno.EADDRINUSE:
-        return AddressUnusable(f"port {port} on {host} is in use: stop what uses it, or choose another with --port")
+        return AddressUnusable(f"port {port} on {host} is in use: stop what uses it, or choose another (--port, or its url)")
     if error.errno in (errno.EACCES, errno.EPERM):
         return AddressUnusable(f"port {port} on {host} may not be opened by this user: choose one above 1023 with --port")
     return AddressUnusable(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --host and --port")
